@@ -1,0 +1,327 @@
+// The server API's operations: publications and questions go to a channel's owner; operations on
+// users and counts visit every loop.
+//
+// A tour is one message that goes from loop to loop and comes back. The slots of all its steps are
+// reserved before it starts, so it either makes the whole way or is refused with nothing done.
+#include "chat/api.h"
+
+#include <algorithm>
+
+#include "chat/session.h"
+#include "core/hash.h"
+#include "core/limits.h"
+#include "core/log.h"
+
+namespace chat {
+namespace {
+
+struct tour : core::msg {
+  node_loop* origin = nullptr;
+  uint32_t visited = 0;
+  virtual ~tour() = default;
+  virtual void visit(node_loop* here) noexcept = 0;
+  virtual void finish() noexcept = 0;  // at the origin
+};
+
+// The loop of step i: the origin first, then the others in their order.
+core::loop* tour_stop(const tour* t, uint32_t i) noexcept {
+  return (*t->origin->loops)[(t->origin->index + i) % t->origin->loops->size()];
+}
+
+void tour_go_on(tour* t, node_loop* here) noexcept {
+  t->visit(here);
+  const auto loops = static_cast<uint32_t>(here->loops->size());
+  if (loops == 1) {
+    t->finish();
+    delete t;
+    return;
+  }
+  core::loop_post_reserved(tour_stop(t, ++t->visited),
+                           t);  // after the last one comes the origin again
+}
+
+void tour_run(core::loop* here, core::msg* m) noexcept {
+  auto* t = static_cast<tour*>(m);
+  if (t->visited < t->origin->loops->size()) {
+    tour_go_on(t, node_loop_of(here));
+    return;
+  }
+  t->finish();
+  delete t;
+}
+
+// False: no room, t has been deleted.
+bool tour_start(tour* t, node_loop* origin) noexcept {
+  t->origin = origin;
+  t->run = tour_run;
+  t->drop = [](core::msg* m) noexcept { delete static_cast<tour*>(m); };
+  const auto loops = static_cast<uint32_t>(origin->loops->size());
+  uint32_t reserved = 0;
+  if (loops > 1) {
+    while (reserved < loops && core::loop_reserve(tour_stop(t, reserved), 1)) ++reserved;
+    if (reserved < loops) {
+      while (reserved > 0) core::loop_unreserve(tour_stop(t, --reserved), 1);
+      origin->counters->mailbox_full.add();
+      delete t;
+      return false;
+    }
+  }
+  tour_go_on(t, origin);
+  return true;
+}
+
+error rule_error(channel_rule rule) noexcept {
+  switch (rule) {
+    case channel_rule::ok:
+      return error::ok;
+    case channel_rule::bad_name:
+      return error::bad_request;
+    case channel_rule::unknown_namespace:
+      return error::unknown_channel;
+  }
+  return error::internal;
+}
+
+struct publish_wait {
+  api_publish_cb cb;
+  void* user;
+};
+
+// `{"a":"b"}` -> `{"a":"b",`: what the broker ends with the time. Ephemeral publications without
+// tags get none.
+std::string tags_before_time(std::string_view tags, bool has_history) noexcept {
+  if (tags.empty()) return has_history ? "{" : "";
+  const size_t last = tags.rfind('}');
+  std::string out(tags.substr(0, last == std::string_view::npos ? 0 : last));
+  while (!out.empty() &&
+         (out.back() == ' ' || out.back() == '\t' || out.back() == '\n' || out.back() == '\r'))
+    out.pop_back();
+  if (out.size() > 1) out.push_back(',');
+  return out;
+}
+
+void on_api_published(node_loop*, request* r) noexcept {
+  auto* wait = static_cast<publish_wait*>(r->user);
+  wait->cb(wait->user, {r->code, std::move(r->top), r->is_duplicate});
+  delete wait;
+  request_free(r);
+}
+
+struct request_wait {
+  api_request_cb cb;
+  void* user;
+};
+
+void on_api_answer(node_loop*, request* r) noexcept {
+  auto* wait = static_cast<request_wait*>(r->user);
+  wait->cb(wait->user, r);
+  delete wait;
+  request_free(r);
+}
+
+// allowed: what the namespace says about it, asked when the channel is a good one.
+template <typename F>
+void submit(node_loop* n, request_kind kind, std::string_view channel, api_request_cb cb,
+            void* user, bool (*allowed)(const namespace_settings&), F fill) noexcept {
+  uint16_t ns = 0;
+  error code = rule_error(channel_namespace(*n->config, channel, &ns));
+  if (code == error::ok && !allowed(n->config->namespaces[ns])) code = error::not_available;
+  request* r = request_new(n, kind, channel, ns);
+  if (code != error::ok) {
+    r->code = code;
+    cb(user, r);
+    request_free(r);
+    return;
+  }
+  fill(r);
+  r->user = new request_wait{cb, user};
+  r->done = on_api_answer;
+  request_submit(r);
+}
+
+bool has_presence(const namespace_settings& ns) noexcept {
+  return ns.presence;
+}
+bool has_history(const namespace_settings& ns) noexcept {
+  return ns.has_history;
+}
+
+void apply(node_loop* n, const api_user_op& op) noexcept {
+  session_filter f;
+  f.user = op.user;
+  f.client = op.client;
+  f.session = op.session;
+  switch (op.what) {
+    case api_user_op::kind::disconnect:
+      f.except = op.whitelist.empty() ? nullptr : &op.whitelist;
+      (void)sessions_disconnect(n->clients, f,
+                                op.code == 0
+                                    ? core::end_reason_code(core::end_reason::force_no_reconnect)
+                                    : static_cast<uint16_t>(op.code),
+                                op.code == 0 && op.text.empty()
+                                    ? core::end_reason_text(core::end_reason::force_no_reconnect)
+                                    : std::string_view(op.text));
+      return;
+    case api_user_op::kind::unsubscribe:
+      (void)sessions_unsubscribe(
+          n->clients, f, op.channel, op.code == 0 ? kUnsubscribeServer : op.code,
+          op.code == 0 && op.text.empty() ? "server unsubscribe" : std::string_view(op.text));
+      return;
+    case api_user_op::kind::refresh:
+      (void)sessions_refresh(n->clients, f, op.expire_at, op.is_expired);
+      return;
+    case api_user_op::kind::subscribe:
+      break;
+  }
+  server_subscribe sub;
+  sub.channel = op.channel;
+  sub.info = op.info;
+  sub.data = op.data;
+  sub.expire_at = op.expire_at;
+  sub.presence = op.presence;
+  sub.has_presence = op.has_presence;
+  sub.join_leave = op.join_leave;
+  sub.has_join_leave = op.has_join_leave;
+  sub.has_recover_since = op.has_recover_since;
+  sub.recover = op.has_recover_since;
+  sub.recover_epoch = op.recover_epoch;
+  sub.recover_offset = op.recover_offset;
+  (void)sessions_subscribe(n->clients, f, sub);
+}
+
+struct user_tour final : tour {
+  api_user_op op;
+  error code = error::ok;
+  api_code_cb cb = nullptr;
+  void* user = nullptr;
+  void visit(node_loop* here) noexcept override { apply(here, op); }
+  void finish() noexcept override {
+    if (cb != nullptr) cb(user, code);
+  }
+};
+
+struct channels_tour final : tour {
+  std::string pattern;
+  std::vector<channel_count> found;
+  api_channels_cb cb = nullptr;
+  void* user = nullptr;
+  void visit(node_loop* here) noexcept override { owner_channels(here->owned, pattern, &found); }
+  void finish() noexcept override { cb(user, error::ok, found); }
+};
+
+struct info_tour final : tour {
+  api_info_result sum;
+  api_info_cb cb = nullptr;
+  void* user = nullptr;
+  void visit(node_loop* here) noexcept override {
+    uint32_t channels, subscriptions;
+    owner_totals(here->owned, &channels, &subscriptions);
+    sum.channels += channels;
+    sum.subscriptions += subscriptions;
+    sum.clients += sessions_count(here->clients);
+    sum.users += sessions_users(here->clients);
+  }
+  void finish() noexcept override { cb(user, error::ok, sum); }
+};
+
+}  // namespace
+
+void api_publish(node_loop* n, api_publish_request&& q, api_publish_cb cb, void* user) noexcept {
+  uint16_t ns = 0;
+  const error code = rule_error(channel_namespace(*n->config, q.channel, &ns));
+  const namespace_settings& rules = n->config->namespaces[ns];
+  if (code != error::ok || q.data.size() > rules.publication_bytes_max ||
+      q.idempotency_key.size() > core::kKeyBytesMax) {
+    cb(user, {code != error::ok ? code : error::bad_request, {}, false});
+    return;
+  }
+  request* r = request_new(n, request_kind::publish, q.channel, ns);
+  r->pub.has_history = rules.has_history && !q.skip_history;
+  r->pub.tags_before_time = tags_before_time(q.tags, r->pub.has_history);
+  if (!q.idempotency_key.empty()) {
+    r->pub.key_scope = "api\n" + q.idempotency_key;  // no user's scope begins so
+    r->pub.key_hash = core::digest(q.data);
+    r->pub.key_ttl_ms = n->config->idempotency_ttl_ms;
+  }
+  r->pub.data = std::move(q.data);
+  r->user = new publish_wait{cb, user};
+  r->done = on_api_published;
+  request_submit(r);
+}
+
+void api_presence(node_loop* n, std::string_view channel, bool is_stats_only, api_request_cb cb,
+                  void* user) noexcept {
+  submit(n, is_stats_only ? request_kind::presence_stats : request_kind::presence, channel, cb,
+         user, has_presence, [](request* r) { r->limit = core::kPresenceEntriesMax; });
+}
+
+void api_history(node_loop* n, const api_history_request& h, api_request_cb cb,
+                 void* user) noexcept {
+  submit(n, request_kind::history, h.channel, cb, user, has_history, [&h](request* r) {
+    r->read.limit = h.limit < 0
+                        ? core::kHistoryPageMax
+                        : static_cast<uint32_t>(std::min<int64_t>(h.limit, core::kHistoryPageMax));
+    r->read.is_reverse = h.reverse;
+    if (!h.has_since) return;
+    r->read.since = h.since.offset;
+    r->since = h.since;
+    r->has_since_epoch = !h.since.epoch.empty();
+  });
+}
+
+void api_history_remove(node_loop* n, std::string_view channel, api_request_cb cb,
+                        void* user) noexcept {
+  submit(n, request_kind::remove_history, channel, cb, user, has_history, [](request*) {});
+}
+
+void api_user(node_loop* n, api_user_op&& op, api_code_cb cb, void* user) noexcept {
+  if (op.what == api_user_op::kind::subscribe || op.what == api_user_op::kind::unsubscribe) {
+    uint16_t ns;
+    const error code = rule_error(channel_namespace(*n->config, op.channel, &ns));
+    if (code != error::ok) {
+      cb(user, code);
+      return;
+    }
+  }
+  std::string bytes;
+  api_user_encode(op, &bytes);
+  auto* t = new user_tour;
+  t->op = std::move(op);
+  t->cb = cb;
+  t->user = user;
+  if (!tour_start(t, n)) {
+    cb(user, error::too_many_requests);
+    return;
+  }
+  // Told to the others only when it is done here: a refused operation has touched nobody.
+  if (n->bus->control(bytes) != core::err::ok)
+    core::log_warn("the other nodes were not told of a user operation", {});
+}
+
+void api_channels(node_loop* n, std::string_view pattern, api_channels_cb cb, void* user) noexcept {
+  auto* t = new channels_tour;
+  t->pattern.assign(pattern);
+  t->cb = cb;
+  t->user = user;
+  if (!tour_start(t, n)) cb(user, error::too_many_requests, {});
+}
+
+void api_info(node_loop* n, api_info_cb cb, void* user) noexcept {
+  auto* t = new info_tour;
+  t->cb = cb;
+  t->user = user;
+  if (!tour_start(t, n)) cb(user, error::too_many_requests, {});
+}
+
+void api_control(node_loop* n, std::string_view bytes) noexcept {
+  auto* t = new user_tour;
+  if (!api_user_decode(bytes, &t->op)) {
+    core::log_warn("a control message of another node is not understood",
+                   {{"bytes", bytes.size()}});
+    delete t;
+  } else if (!tour_start(t, n)) {
+    core::log_warn("no room for a control message of another node", {});
+  }
+}
+
+}  // namespace chat
