@@ -1,0 +1,399 @@
+// From layered texts to the server's settings: relations between settings are checked here, all at
+// once.
+#include "server/settings.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+
+#include "core/limits.h"
+#include "server/command_line.h"
+
+namespace server {
+namespace {
+
+using option_map = std::map<std::string, core::config_value>;
+
+struct bool_option {
+  const char* key;
+  bool chat::namespace_settings::*member;
+};
+constexpr bool_option kBoolOptions[] = {
+    {"force_recovery", &chat::namespace_settings::force_recovery},
+    {"allow_recovery", &chat::namespace_settings::allow_recovery},
+    {"force_positioning", &chat::namespace_settings::force_positioning},
+    {"allow_positioning", &chat::namespace_settings::allow_positioning},
+    {"presence", &chat::namespace_settings::presence},
+    {"join_leave", &chat::namespace_settings::join_leave},
+    {"force_push_join_leave", &chat::namespace_settings::force_push_join_leave},
+    {"allow_subscribe_for_client", &chat::namespace_settings::allow_subscribe_for_client},
+    {"allow_subscribe_for_anonymous", &chat::namespace_settings::allow_subscribe_for_anonymous},
+    {"allow_publish_for_client", &chat::namespace_settings::allow_publish_for_client},
+    {"allow_publish_for_subscriber", &chat::namespace_settings::allow_publish_for_subscriber},
+    {"allow_publish_for_anonymous", &chat::namespace_settings::allow_publish_for_anonymous},
+    {"allow_history_for_client", &chat::namespace_settings::allow_history_for_client},
+    {"allow_history_for_subscriber", &chat::namespace_settings::allow_history_for_subscriber},
+    {"allow_history_for_anonymous", &chat::namespace_settings::allow_history_for_anonymous},
+    {"allow_presence_for_client", &chat::namespace_settings::allow_presence_for_client},
+    {"allow_presence_for_subscriber", &chat::namespace_settings::allow_presence_for_subscriber},
+    {"allow_presence_for_anonymous", &chat::namespace_settings::allow_presence_for_anonymous},
+    {"allow_user_limited_channels", &chat::namespace_settings::allow_user_limited_channels},
+};
+
+// One making of settings: where values come from and where problems go.
+struct making {
+  core::config* c;
+  settings* out;
+  std::vector<std::string>* problems;
+
+  const core::config_value& at(const char* key) const {
+    static const core::config_value none;
+    const auto v = c->values.find(key);
+    return v == c->values.end() ? none : v->second;  // missing: its problem has been told
+  }
+  uint32_t number(const char* key) const { return static_cast<uint32_t>(at(key).number); }
+  bool flag(const char* key) const { return at(key).flag; }
+  const std::string& text(const char* key) const { return at(key).text; }
+  void problem(const std::string& what) { problems->push_back(what); }
+};
+
+void make_store(making* m) {
+  settings* s = m->out;
+  const std::string& url = m->text("store.url");
+  const std::string allowed = "; this version has `memory` and `sqlite:PATH`";
+  if (url == "memory") {
+    s->store = store_kind::memory;
+  } else if (url.starts_with("sqlite:") && url.size() > 7) {
+    s->store = store_kind::sqlite;
+    s->sqlite.path = url.substr(7);
+  } else if (url == "none") {
+    m->problem("store `none` keeps no history and goes with the redis broker only" + allowed);
+  } else if (url.starts_with("mongodb:") || url.starts_with("mongodb+srv:")) {
+    m->problem("store `mongodb://` is not built in" + allowed);
+  } else if (!url.empty() || m->c->values.count("store.url") != 0) {
+    m->problem("store must be `memory` or `sqlite:PATH`, not \"" + url + "\"");
+  }
+  const std::string& bus = m->text("broker.url");
+  if (bus.starts_with("redis")) {
+    m->problem("broker `redis://` is not built in, and it does not go with the store `" +
+               url.substr(0, url.find(':')) + "`; this version has `local`, for one node");
+  } else if (bus != "local") {
+    m->problem("broker must be `local`, not \"" + bus + "\"");
+  }
+  s->sqlite.is_full_sync = m->text("store.sqlite_sync") != "normal";
+  s->sqlite.readers = m->number("store.sqlite_readers");
+  s->sqlite.queue_max = m->number("store.queue_max");
+  s->sqlite.queue_bytes_max = static_cast<uint64_t>(m->at("store.queue_size_max").number);
+  s->store_bytes_max = static_cast<uint64_t>(m->at("store.size_max").number);
+  s->sqlite.bytes_max = s->store_bytes_max;
+  s->sqlite.commit_count_max = m->number("store.commit_max");
+  s->sqlite.sweep_ms = m->number("store.sweep_interval");
+}
+
+proto::token_keys make_keys(making* m, const std::string& section) {
+  proto::token_keys keys;
+  for (const std::string& secret : m->at((section + ".hmac_secrets").c_str()).list) {
+    if (secret.empty())
+      m->problem(section + ".hmac_secrets: an empty secret would let everybody sign tokens");
+    keys.hmac_secrets.push_back(secret);
+  }
+  for (const std::string& path : m->at((section + ".public_key_files").c_str()).list) {
+    std::ifstream in(path, std::ios::binary);
+    std::stringstream pem;
+    if (in) pem << in.rdbuf();
+    if (pem.str().find("-----BEGIN PUBLIC KEY-----") == std::string::npos) {
+      m->problem(section + ".public_key_files: " + path +
+                 (in ? " holds no PEM public key" : " cannot be read"));
+    } else {
+      keys.public_pems.push_back(pem.str());
+    }
+  }
+  keys.audience = m->text((section + ".audience").c_str());
+  keys.issuer = m->text((section + ".issuer").c_str());
+  return keys;
+}
+
+std::string random_secret() {
+  unsigned char bytes[32];
+  core::system_random()->fill(bytes, sizeof bytes);
+  std::string hex;
+  for (const unsigned char b : bytes) {
+    hex.push_back("0123456789abcdef"[b >> 4]);
+    hex.push_back("0123456789abcdef"[b & 15]);
+  }
+  return hex;
+}
+
+void make_access(making* m) {
+  settings* s = m->out;
+  s->chat.token_keys = make_keys(m, "token");
+  s->chat.sub_token_keys = make_keys(m, "subscription_token");
+  if (s->chat.sub_token_keys.empty() &&
+      !(s->chat.sub_token_keys.audience.empty() && s->chat.sub_token_keys.issuer.empty())) {
+    m->problem("subscription_token.audience and .issuer need keys in [subscription_token]");
+  }
+  s->chat.is_insecure = m->flag("insecure_dev");
+  s->chat.allow_anonymous = m->flag("client.allow_anonymous");
+  s->api_keys = m->at("api.keys").list;
+  if (std::count(s->api_keys.begin(), s->api_keys.end(), "") != 0)
+    m->problem("api.keys: an empty key would let everybody call the server API");
+  const bool has_own_keys = !s->chat.token_keys.empty();
+  s->is_development = !has_own_keys;
+  s->has_guest_tokens = m->flag("guest.enabled") || s->chat.is_insecure || s->is_development;
+
+  if (core::listen_address_parse(m->text("listen"), &s->listen) != core::err::ok) {
+    m->problem("listen must be HOST:PORT, as 127.0.0.1:8000 or [::1]:8000, not \"" +
+               m->text("listen") + "\"");
+  } else if (!core::listen_address_is_loopback(s->listen)) {
+    if (s->chat.is_insecure) {
+      m->problem(
+          "insecure_dev lets everybody do everything, so it serves loopback only; listen is " +
+          m->text("listen"));
+    } else if (!has_own_keys) {
+      m->problem(
+          "without a token key (--token-hmac-secret) the server is for development and serves "
+          "loopback only; listen is " +
+          m->text("listen"));
+    }
+  }
+  if (m->flag("guest.enabled") && has_own_keys && s->chat.token_keys.hmac_secrets.empty()) {
+    m->problem("guest.enabled needs a secret in token.hmac_secrets: public keys cannot sign");
+  }
+  if (!has_own_keys) s->chat.token_keys.hmac_secrets.push_back(random_secret());
+}
+
+void make_client(making* m) {
+  chat::settings* s = &m->out->chat;
+  s->has_personal_channel = m->flag("client.personal_channel");
+  s->ping_ms = m->number("client.ping_interval");
+  s->pong_wait_ms = m->number("client.pong_timeout");
+  s->queue_bytes_max = m->number("client.queue_size_max");
+  s->recovery_bytes_max = m->number("client.recovery_size_max");
+  s->channels_per_client_max = m->number("client.channels_max");
+  s->connections_per_user_max = m->number("client.connections_per_user_max");
+  s->connections_max = m->number("client.connections_max");
+  s->commands_per_s = m->number("client.commands_per_second");
+  s->commands_burst = m->number("client.commands_burst");
+  s->publishes_per_s = m->number("client.publishes_per_second");
+  s->publishes_burst = m->number("client.publishes_burst");
+  s->typings_per_s = m->number("client.typings_per_second");
+  s->typings_burst = m->number("client.typings_burst");
+  s->refused_max = m->number("client.refused_per_minute_max");
+  s->idempotency_ttl_ms = m->at("store.idempotency_ttl").number;
+  s->shutdown_ms = m->number("shutdown.duration");
+
+  if (s->recovery_bytes_max > s->queue_bytes_max / 2) {
+    m->problem("client.recovery_size_max (" + core::config_bytes_text(s->recovery_bytes_max) +
+               ") must be at most half of client.queue_size_max (" +
+               core::config_bytes_text(s->queue_bytes_max) +
+               "), or a recovery makes the client slow again");
+  }
+  if (s->pong_wait_ms >= s->ping_ms)
+    m->problem("client.pong_timeout must be shorter than client.ping_interval");
+  if (s->commands_per_s != 0 && s->commands_burst < s->channels_per_client_max + 1) {
+    m->problem("client.commands_burst (" + std::to_string(s->commands_burst) +
+               ") must allow connect and a subscribe of every channel: at least "
+               "client.channels_max + 1 = " +
+               std::to_string(s->channels_per_client_max + 1));
+  }
+}
+
+// What the options of one table change, and what does not fit together.
+void apply_options(making* m, const std::string& table, const option_map& options,
+                   chat::namespace_settings* ns) {
+  const auto has = [&](const char* key) { return options.find(key) != options.end(); };
+  const auto number = [&](const char* key, uint64_t otherwise) {
+    return has(key) ? static_cast<uint64_t>(options.at(key).number) : otherwise;
+  };
+  for (const bool_option& o : kBoolOptions) {
+    if (has(o.key)) ns->*o.member = options.at(o.key).flag;
+  }
+  ns->publication_bytes_max =
+      static_cast<uint32_t>(number("publication_size_max", ns->publication_bytes_max));
+
+  bool is_forever = ns->has_history;
+  if (has("history_size") || has("history_ttl")) is_forever = false;
+  if (has("history_forever")) is_forever = options.at("history_forever").flag;
+  ns->keep.size_max = number("history_size", 0);
+  ns->keep.ttl_ms = number("history_ttl", 0);
+  ns->has_history = is_forever || (ns->keep.size_max > 0 && ns->keep.ttl_ms > 0);
+  if (is_forever && ns->keep.ttl_ms > 0)
+    m->problem(table + ": history_forever and history_ttl exclude each other");
+  if (!is_forever && (ns->keep.size_max > 0) != (ns->keep.ttl_ms > 0)) {
+    m->problem(table +
+               ": history needs both history_size and history_ttl, or history_forever = true");
+  }
+  if (!ns->has_history) {
+    for (const auto member :
+         {&chat::namespace_settings::force_recovery, &chat::namespace_settings::allow_recovery,
+          &chat::namespace_settings::force_positioning,
+          &chat::namespace_settings::allow_positioning}) {
+      for (const bool_option& o : kBoolOptions) {
+        if (o.member != member || !(ns->*member)) continue;
+        // A built-in recovery goes with the built-in history; one that was asked for needs some.
+        if (has(o.key))
+          m->problem(table + ": " + o.key +
+                     " needs history (history_size and history_ttl, or history_forever)");
+        ns->*member = false;
+      }
+    }
+  }
+  if (!ns->join_leave && ns->force_push_join_leave)
+    m->problem(table + ": force_push_join_leave needs join_leave");
+  if (ns->publication_bytes_max > m->out->chat.queue_bytes_max / 2) {
+    m->problem(table + ": publication_size_max (" +
+               core::config_bytes_text(ns->publication_bytes_max) +
+               ") must be at most half of client.queue_size_max (" +
+               core::config_bytes_text(m->out->chat.queue_bytes_max) + ")");
+  }
+}
+
+bool is_namespace_name(const std::string& name) {
+  return !name.empty() && name.size() <= 64 &&
+         name.find_first_not_of(
+             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") ==
+             std::string::npos;
+}
+
+// For --print-config: every option of every namespace, with "default" where the file says nothing.
+void describe_namespace(making* m, const chat::namespace_settings& ns) {
+  option_map& options = m->c->groups[ns.name];
+  const auto put = [&](const char* key, bool flag, uint64_t number) {
+    core::config_value v;
+    v.flag = flag;
+    v.number = static_cast<int64_t>(number);
+    v.from = "default";
+    const auto old = options.find(key);
+    if (old != options.end()) v.from = old->second.from;
+    options[key] = v;
+  };
+  for (const bool_option& o : kBoolOptions) put(o.key, ns.*o.member, 0);
+  put("history_size", false, ns.keep.size_max);
+  put("history_ttl", false, ns.keep.ttl_ms);
+  put("history_forever", ns.has_history && ns.keep.ttl_ms == 0, 0);
+  put("publication_size_max", false, ns.publication_bytes_max);
+}
+
+void make_namespaces(making* m) {
+  chat::settings* s = &m->out->chat;
+  chat::settings_defaults(s);
+  const auto groups = m->c->groups;
+  for (const auto& group : groups) {
+    const std::string& name = group.first;
+    const auto& options = group.second;
+    const std::string table = name.empty() ? "[channel]" : "[namespace." + name + "]";
+    if (!name.empty() && !is_namespace_name(name)) {
+      m->problem(table + ": a namespace's name has 1 to 64 letters, digits, '_', '-' or '.'");
+      continue;
+    }
+    auto ns = std::find_if(s->namespaces.begin(), s->namespaces.end(),
+                           [&](const chat::namespace_settings& n) { return n.name == name; });
+    if (ns == s->namespaces.end()) {
+      ns = s->namespaces.insert(s->namespaces.end(), chat::namespace_settings{});
+      ns->name = name;
+    }
+    apply_options(m, table, options, &*ns);
+  }
+  if (s->namespaces.size() > 65535) m->problem("there are more than 65535 namespaces");
+  for (const chat::namespace_settings& ns : s->namespaces) {
+    // Also tables that the file does not name must fit the queue.
+    if (groups.count(ns.name) == 0 && ns.publication_bytes_max > s->queue_bytes_max / 2) {
+      m->problem("client.queue_size_max must be at least twice the publication_size_max (" +
+                 core::config_bytes_text(ns.publication_bytes_max) + ") of " +
+                 (ns.name.empty() ? "[channel]" : "[namespace." + ns.name + "]"));
+    }
+    describe_namespace(m, ns);
+  }
+}
+
+void make_rest(making* m) {
+  settings* s = m->out;
+  s->loops = m->number("loops");
+  s->upgrade.allowed_origins = m->at("http.allowed_origins").list;
+  s->has_page = m->flag("http.page");
+  s->mailbox_max = m->number("node.mailbox_max");
+  s->log_format =
+      m->text("log.format") == "json" ? core::log_format::json : core::log_format::logfmt;
+  const std::string& level = m->text("log.level");
+  s->log_level = level == "debug"   ? core::log_level::debug
+                 : level == "warn"  ? core::log_level::warn
+                 : level == "error" ? core::log_level::error
+                                    : core::log_level::info;
+  s->chat.version = PARLEY_VERSION;
+  s->chat.node_name = m->text("node.name");
+  if (s->chat.node_name.empty()) {
+    char host[256] = {};
+    s->chat.node_name = gethostname(host, sizeof host - 1) == 0 ? host : "parley";
+  }
+}
+
+std::string file_path(const std::vector<std::pair<std::string, std::string>>& flags,
+                      const char* const* environment) {
+  std::string path;
+  for (; environment != nullptr && *environment != nullptr; ++environment) {
+    const std::string_view line = *environment;
+    if (line.starts_with("PARLEY_CONFIG=")) path = line.substr(14);
+  }
+  for (const auto& [name, value] : flags) {
+    if (name == "config") path = value;
+  }
+  return path;
+}
+
+std::string origin_text(const core::setting& s, const core::config_value& v) {
+  const auto hidden = [&](const std::string& text) {
+    return s.is_secret && !text.empty() ? "***" : text;
+  };
+  if (s.type != core::setting_type::text_list) return hidden(v.text);
+  std::string all;
+  for (const std::string& item : v.list) all += (all.empty() ? "" : ",") + hidden(item);
+  return all;
+}
+
+}  // namespace
+
+core::err settings_from(const std::vector<std::pair<std::string, std::string>>& flags,
+                        const char* const* environment, settings* out, core::config* c,
+                        std::string* message) noexcept {
+  try {
+    std::vector<std::string> problems;
+    const core::err rc = core::config_load(settings_schema(), file_path(flags, environment), flags,
+                                           environment, c, &problems);
+    if (rc != core::err::ok && rc != core::err::invalid) {
+      *message = core::err_text(rc);
+      return rc;
+    }
+    making m{c, out, &problems};
+    make_store(&m);
+    make_access(&m);
+    make_client(&m);
+    make_namespaces(&m);
+    make_rest(&m);
+    for (const std::string& p : problems) *message += (message->empty() ? "" : "\n") + p;
+    return problems.empty() ? core::err::ok : core::err::invalid;
+  } catch (const std::exception& e) {
+    *message = e.what();
+    return core::err::invalid;
+  }
+}
+
+core::err settings_load(int argc, const char* const* argv, settings* out,
+                        core::config_origin_list* origins, std::string* message) noexcept {
+  command_line line;
+  const core::err rc = command_line_parse(settings_schema(), argc, argv, &line, message);
+  if (rc != core::err::ok) return rc;
+  core::config c;
+  const core::err made = settings_from(line.flags, environ, out, &c, message);
+  if (origins != nullptr) {
+    for (const core::setting& s : settings_schema().settings) {
+      const auto v = c.values.find(s.key);
+      if (v != c.values.end())
+        origins->push_back({s.key, origin_text(s, v->second), v->second.from});
+    }
+  }
+  return made;
+}
+
+}  // namespace server
