@@ -28,19 +28,38 @@ void begun(request* r, core::err rc) noexcept {
   answer(r, rc);
 }
 
-// The first publication of a user-limited channel makes it known to everybody named, and tells
-// them. Here and not where it was asked: the author may be gone by now, or be the server API.
-void announce(owner* o, const request* r) noexcept {
-  if (!channel_is_user_limited(r->channel) || channel_is_personal(r->channel)) return;
-  std::vector<std::string> users = channel_users(r->channel);
-  for (const std::string& user : users) {
+bool must_announce(const request* r) noexcept {
+  return r->top.offset == 1 && channel_is_user_limited(r->channel) &&
+         !channel_is_personal(r->channel);
+}
+
+void tell_users(node_loop* n, const std::string& channel) noexcept {
+  for (const std::string& user : channel_users(channel)) {
     std::string data = "{\"type\":\"channel\",\"channel\":";
-    proto::json_string(&data, r->channel);
+    proto::json_string(&data, channel);
     data.push_back('}');
-    tell_user(o->node, user, std::move(data));
+    tell_user(n, user, std::move(data));
   }
-  (void)o->node->history->add_user_channel(o->node->self, std::move(users), r->channel, nullptr,
-                                           nullptr);
+}
+
+// The first publication of a user-limited channel makes it known to everybody named, and then tells
+// them; the author is answered behind that. Here and not where it was asked: the author may be gone
+// by now, or be the server API. A repeated publication too, as the node may have ended between the
+// commit and this.
+void announce(owner* o, request* r) noexcept {
+  const auto on_known = [](void* user, core::err rc) noexcept {
+    auto* self = static_cast<request*>(user);
+    owner_end(self);
+    if (rc == core::err::ok) tell_users(self->at->node, self->channel);
+    answer(self, core::err::ok);
+  };
+  owner_begin(o, r);
+  const core::err rc = o->node->history->add_user_channel(o->node->self, channel_users(r->channel),
+                                                          r->channel, on_known, r);
+  if (rc == core::err::ok) return;
+  owner_end(r);
+  tell_users(o->node, r->channel);
+  answer(r, core::err::ok);
 }
 
 void on_published(void* user, broker::publish_result&& result) noexcept {
@@ -63,9 +82,11 @@ void on_published(void* user, broker::publish_result&& result) noexcept {
   r->top.epoch = std::move(result.epoch);
   r->time_ms = result.time_ms;
   r->is_duplicate = result.is_duplicate;
-  // A repeated one too: the node may have ended between the commit and the announcement.
-  if (result.rc == core::err::ok && r->top.offset == 1) announce(o, r);
-  answer(r, result.rc);
+  if (result.rc == core::err::ok && must_announce(r)) {
+    announce(o, r);
+  } else {
+    answer(r, result.rc);
+  }
 }
 
 void publish(owner* o, request* r) noexcept {

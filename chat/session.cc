@@ -41,6 +41,7 @@ void on_alarm(core::timer* t) noexcept {
   session* s = session_of(t);
   const uint64_t now = now_ms(s);
   operations_time_out(s, now);
+  session_end_if_due(s);
   if (s->state == session_state::fresh && now >= s->ping_ms)
     session_end(s, core::end_reason::stale);
   ping_or_end(s, now);
@@ -127,6 +128,18 @@ void session_send(session* s, std::string_view text) noexcept {
 
 void session_end(session* s, core::end_reason why) noexcept {
   session_end_code(s, why, core::end_reason_code(why), core::end_reason_text(why));
+}
+
+void session_end_behind(session* s, core::end_reason why) noexcept {
+  if (session_is_over(s)) return;
+  s->end_due = why;
+  session_end_if_due(s);
+}
+
+void session_end_if_due(session* s) noexcept {
+  if (s->end_due != core::end_reason::none && s->oldest == nullptr && s->deferred == nullptr &&
+      !s->is_draining_deferred)
+    session_end(s, s->end_due);
 }
 
 void session_end_code(session* s, core::end_reason why, uint16_t code,

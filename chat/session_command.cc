@@ -141,18 +141,18 @@ void do_command(session* s, proto::command* c, char* line, uint32_t len) noexcep
 void take_line(session* s, char* line, uint32_t len) noexcept {
   proto::command c;
   if (proto::command_parse(s->node->parser, line, len, &c) != core::err::ok) {
-    session_end(s, core::end_reason::bad_request);
+    session_end_behind(s, core::end_reason::bad_request);
     return;
   }
   if (c.kind == proto::command_kind::pong) return;
   s->node->counters->messages_in.add();
   const bool is_first = s->state == session_state::fresh;
   if (c.kind == proto::command_kind::send && !is_first) {
-    session_end(s, core::end_reason::not_available);
+    session_end_behind(s, core::end_reason::not_available);
     return;
   }
   if (c.id == 0 || is_first != (c.kind == proto::command_kind::connect)) {
-    session_end(s, core::end_reason::bad_request);
+    session_end_behind(s, core::end_reason::bad_request);
     return;
   }
   if (takes_rate(s, c)) do_command(s, &c, line, len);
@@ -161,16 +161,16 @@ void take_line(session* s, char* line, uint32_t len) noexcept {
 }  // namespace
 
 void session_message(session* s, char* bytes, uint32_t len) noexcept {
-  if (s->state == session_state::ended) return;
+  if (session_is_over(s)) return;
   s->heard_ms = s->arrived_ms = now_ms(s);
   uint32_t at = 0, lines = 0;
-  while (at < len && s->state != session_state::ended) {
+  while (at < len && !session_is_over(s)) {
     const void* newline = memchr(bytes + at, '\n', len - at);
     const uint32_t end =
         newline == nullptr ? len : static_cast<uint32_t>(static_cast<const char*>(newline) - bytes);
     if (end > at) {
       if (++lines > core::kCommandsPerFrameMax) {
-        session_end(s, core::end_reason::bad_request);
+        session_end_behind(s, core::end_reason::bad_request);
         return;
       }
       take_line(s, bytes + at, end - at);
@@ -191,8 +191,13 @@ void session_resume_deferred(session* s) noexcept {
     const std::unique_ptr<std::deque<deferred_command>> waiting = std::move(s->deferred);
     if (waiting == nullptr) break;
     s->deferred_bytes = 0;
+    const core::end_reason end_due = s->end_due;
     for (deferred_command& d : *waiting) {
       if (s->state == session_state::ended) break;
+      if (s->end_due != end_due) {  // one of them has ended it: the younger ones are not read
+        s->deferred.reset();
+        break;
+      }
       const uint32_t len = static_cast<uint32_t>(d.line.size());
       d.line.append(64, ' ');  // what the parser may read
       s->arrived_ms = d.arrived_ms;
@@ -203,6 +208,7 @@ void session_resume_deferred(session* s) noexcept {
   } while (s->must_drain_again && s->state != session_state::ended);
   s->arrived_ms = arrived_ms;
   s->is_draining_deferred = false;
+  session_end_if_due(s);
 }
 
 void session_refuse_deferred(session* s) noexcept {

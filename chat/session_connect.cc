@@ -15,7 +15,7 @@ uint32_t ttl_of(const session* s, int64_t exp_s) noexcept {
 
 void refuse_token(session* s, const std::string& why) noexcept {
   core::log_debug("a token was refused", {{"why", why}});
-  session_end(s, core::end_reason::invalid_token);
+  session_end_behind(s, core::end_reason::invalid_token);
 }
 
 // ok, or the session has been answered or ended.
@@ -50,6 +50,7 @@ void finish_connect(session* s) noexcept {
     // session.
     std::string out;
     s->state = session_state::fresh;
+    s->ping_ms = now_ms(s) + core::kStaleMsMax;  // to try again
     while (!s->subs.empty()) subscription_remove(s, &s->subs.back());
     session_leave_user(s);
     s->node->counters->clients_connected.sub();

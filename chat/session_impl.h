@@ -123,6 +123,7 @@ struct session {
   uint8_t client[core::kUuidBytes] = {};
   proto::format format = proto::format::json;
   session_state state = session_state::fresh;
+  core::end_reason end_due = core::end_reason::none;  // ends when nothing is owed any more
   bool is_pong_due = false;
   bool is_draining_deferred = false;
   bool must_drain_again = false;
@@ -167,6 +168,13 @@ std::string_view user_name(const session* s) noexcept;
 std::string info_object(const session* s, std::string_view chan_info) noexcept;  // ClientInfo
 void session_send(session* s, std::string_view text) noexcept;                   // one message
 void session_end(session* s, core::end_reason why) noexcept;  // close frame by the reason's row
+// Ends behind the replies that are due, also those of commands on their way (kAnswerMs at most).
+// What comes from the client until then is not read.
+void session_end_behind(session* s, core::end_reason why) noexcept;
+void session_end_if_due(session* s) noexcept;  // after an answer
+inline bool session_is_over(const session* s) noexcept {
+  return s->state == session_state::ended || s->end_due != core::end_reason::none;
+}
 void session_end_code(session* s, core::end_reason why, uint16_t code,
                       std::string_view text) noexcept;
 void session_arm(session* s) noexcept;  // the alarm, after anything due has changed
@@ -187,7 +195,8 @@ inline constexpr uint32_t kAnswerMs = core::kCommandMsMax - 500;
 // An operation that is due when the current command is; done runs when that passes.
 operation* operation_new(session* s, uint32_t id,
                          void (*done)(session* s, operation* op, request* r) noexcept) noexcept;
-// The answer has come by another way than a request. Takes op; nullptr: nobody waits any more.
+// The answer has come by another way than a request. Takes op; nullptr: nobody waits any more. Who
+// gets the session calls session_end_if_due() behind the reply.
 session* operation_end(operation* op) noexcept;
 // A request with an operation behind it; done runs with the session or not at all. A subscribe that
 // is granted when nobody waits any more is undone.

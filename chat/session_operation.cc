@@ -32,6 +32,7 @@ void on_request_done(node_loop* here, request* r) noexcept {
   if (s != nullptr && !op->is_late) operation_unlink(s, op);
   if (s != nullptr && !op->is_late && s->state != session_state::ended) {
     op->done(s, op, r);
+    session_end_if_due(s);
   } else {
     if (s != nullptr && op->is_late) subscription_forget_late(s, op);
     if (r->kind == request_kind::subscribe && r->code == error::ok) {

@@ -85,6 +85,7 @@ void on_channels(void* user, store::user_channels_result&& r) noexcept {
   if (s == nullptr) return;
   if (r.rc != core::err::ok) {
     session_error(s, id, error_from(r.rc));
+    session_end_if_due(s);
     return;
   }
   // All channels are told; their last messages, the newest first, as long as they fit.
@@ -107,6 +108,7 @@ void on_channels(void* user, store::user_channels_result&& r) noexcept {
   }
   data.append("]}");
   reply(s, id, data);
+  session_end_if_due(s);
 }
 
 void channels(session* s, uint32_t id, const proto::rpc_fields&) noexcept {
@@ -129,6 +131,7 @@ void on_done(store_wait* t, core::err rc) noexcept {
   } else {
     reply(s, id, "{}");
   }
+  session_end_if_due(s);
 }
 
 void on_marked(void* user, core::err rc) noexcept {

@@ -165,8 +165,7 @@ void on_owner_answer(session* s, operation* op, request* r) noexcept {
   session_resume_deferred(s);
 }
 
-// What a token lets through; ok, an error, or the session has ended (error::unauthorized and state
-// ended).
+// What a token lets through; ok, an error, or the session is over (error::unauthorized).
 error check_token(session* s, std::string_view token, std::string_view channel,
                   subscribe_options* o) noexcept {
   const settings& config = config_of(s);
@@ -183,7 +182,7 @@ error check_token(session* s, std::string_view token, std::string_view channel,
   }
   if (claims.channel != channel || claims.sub != user_name(s) ||
       (!claims.client.empty() && claims.client != client_text(s))) {
-    session_end(s, core::end_reason::invalid_token);
+    session_end_behind(s, core::end_reason::invalid_token);
     return error::unauthorized;
   }
   o->chan_info = claims.info;
@@ -304,7 +303,7 @@ void command_subscribe(session* s, const proto::command& c) noexcept {
   if (code == error::ok)
     code = q.token.empty() ? subscription_rights(s, q.channel, config.namespaces[ns])
                            : check_token(s, q.token, q.channel, &o);
-  if (s->state == session_state::ended) return;
+  if (session_is_over(s)) return;
   if (code != error::ok) {
     session_error(s, c.id, code);
     return;
@@ -337,7 +336,7 @@ void command_sub_refresh(session* s, const proto::command& c) noexcept {
   }
   subscribe_options o;
   const error code = check_token(s, c.token, c.channel, &o);
-  if (s->state == session_state::ended) return;
+  if (session_is_over(s)) return;
   if (code != error::ok) {
     session_error(s, c.id, code);
     return;

@@ -166,6 +166,8 @@ void check_call(api_call* c) noexcept {
     c->refusal = "the code of a disconnect lies in 3000 … 4999";
   } else if (c->idempotency_key.size() > core::kKeyBytesMax) {
     c->refusal = "idempotency_key is longer than " + std::to_string(core::kKeyBytesMax) + " bytes";
+  } else if (c->tags.size() > core::kInfoBytesMax) {
+    c->refusal = "tags are larger than " + std::to_string(core::kInfoBytesMax) + " bytes";
   } else if (c->info.size() > core::kInfoBytesMax) {
     c->refusal = "info is larger than " + std::to_string(core::kInfoBytesMax) + " bytes";
   } else if (c->reason.size() > 123) {

@@ -34,7 +34,11 @@ void link_connected(void* link) noexcept {
   if (e->partial != nullptr) proto::ws_reader_limit(e->partial->reader, core::kWsMessageBytesMax);
 }
 
-constexpr chat::link_ops kLinkOps = {link_send, link_disconnect, link_connected};
+uint32_t link_queued(void* link) noexcept {
+  return edge_from(link)->link.queue_bytes;
+}
+
+constexpr chat::link_ops kLinkOps = {link_send, link_disconnect, link_connected, link_queued};
 
 void on_text(void* user, char* bytes, uint32_t len) noexcept {
   edge* e = edge_from(user);

@@ -74,6 +74,24 @@ TEST_F(session_late_test, AChainBehindASlowSubscribeIsAnsweredInTime) {
                            kBusy + "}\n{\"id\":5," + kBusy + "}");
 }
 
+// Also when it was begun after a younger command, because it had to wait.
+TEST_F(session_late_test, EachIsAnsweredInItsOwnTime) {
+  config.has_personal_channel = false;
+  begin();
+  auto* bus = script();
+  tab* t = connect("ann");
+  t->say(
+      "{\"id\":2,\"subscribe\":{\"channel\":\"a\"}}\n{\"id\":3,\"publish\":{\"channel\":\"a\","
+      "\"data\":1}}");
+  w->pass(1500);
+  t->say("{\"id\":4,\"subscribe\":{\"channel\":\"b\"}}");
+  bus->position_answer(0);
+  EXPECT_EQ(t->reply(3), "");
+  w->pass(core::kCommandMsMax - 1500);
+  EXPECT_EQ(t->reply(3), "{\"id\":3," + kInternal + "}");
+  EXPECT_EQ(t->reply(4), "");
+}
+
 TEST_F(session_late_test, AFailedPositionIsTemporary) {
   config.has_personal_channel = false;
   begin();

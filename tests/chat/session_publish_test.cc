@@ -320,6 +320,21 @@ TEST_F(session_publish_test, TheFirstDirectMessageIsAnnounced) {
             std::string::npos);
 }
 
+// Whoever is told of a channel finds it in their list: the store's answer comes first.
+TEST_F(session_publish_test, TheAnnouncementComesWhenTheListHasIt) {
+  begin();
+  ann = connect("ann");
+  bob = connect("bob");
+  ann->subscribe("dm:#ann,bob");
+  bob->take();
+  ann->say("{\"id\":9,\"publish\":{\"channel\":\"dm:#ann,bob\",\"data\":1}}");
+  while (ann->pushes().empty()) ASSERT_TRUE(w->step(0));  // committed
+  EXPECT_EQ(bob->take() + ann->reply(9), "");
+  w->run();
+  EXPECT_NE(bob->take(), "");
+  EXPECT_EQ(ann->texts.back(), "{\"id\":9,\"publish\":{}}");
+}
+
 // Also when the author has gone before the commit, or has been told that the outcome is unknown.
 TEST_F(session_publish_test, TheAnnouncementDoesNotNeedTheAuthor) {
   begin();

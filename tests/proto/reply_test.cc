@@ -49,12 +49,12 @@ string all_characters() {
 string text_at(const string& json, std::initializer_list<string_view> path) {
   simdjson::dom::parser parser;
   simdjson::dom::element e;
-  EXPECT_EQ(parser.parse(json).get(e), simdjson::SUCCESS) << json;
-  for (const string_view key : path) {
-    EXPECT_EQ(e.get_object().at_key(key).get(e), simdjson::SUCCESS) << key << " in " << json;
-  }
   string_view text;
-  EXPECT_EQ(e.get_string().get(text), simdjson::SUCCESS) << json;
+  bool is_good = parser.parse(json).get(e) == simdjson::SUCCESS;
+  for (const string_view key : path)
+    is_good = is_good && e.get_object().at_key(key).get(e) == simdjson::SUCCESS;
+  is_good = is_good && e.get_string().get(text) == simdjson::SUCCESS;
+  EXPECT_TRUE(is_good) << json;
   return string(text);
 }
 
@@ -104,7 +104,7 @@ TEST(reply_test, publication_object) {
   EXPECT_EQ(pub(UINT64_MAX, "\"{\"", "{\"user\":\"u\"}", "{\"key\":\"k\"}"),
             "{\"data\":\"{\",\"info\":{\"user\":\"u\"},\"offset\":18446744073709551615,\"tags\":{"
             "\"key\":\"k\"}}");
-  EXPECT_EQ(pub(3, "null", "", ""), "{\"data\":null,\"offset\":3}");
+  EXPECT_EQ(pub(1, "null", "", ""), "{\"data\":null,\"offset\":1}") << "the first one";
 }
 
 TEST(reply_test, publication_push_tells_where_its_object_stands) {
