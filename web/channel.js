@@ -9,6 +9,7 @@ import { textOf } from './text.js';
 const messagesMax = 1500;   // in memory; older ones are loaded again by scrolling up
 const messagesKept = 600;   // after a trim at the end
 const messagesCut = 300;    // what a trim takes away while one has scrolled up
+export const noDivider = -1;
 const typingMs = 5000;      // somebody who says nothing more for this long has stopped
 
 export const nameOf = (info) => (info.connInfo ?? info.conn_info)?.name || info.user || 'Guest';
@@ -68,7 +69,7 @@ export class Channel {
     this.epoch = '';
     this.read = 0;
     this.unread = 0;
-    this.divider = 0;            // the first message behind this offset is the first new one; 0: no divider
+    this.divider = noDivider;    // the first message behind this offset is the first new one
     this.last = null;            // newest publication, for the list
     this.members = new Map();    // client -> {user, name}
     this.typing = new Map();     // user -> {name, until}
@@ -85,7 +86,8 @@ export class Channel {
       this.#dropPending(p);
       return false;
     }
-    const message = { offset: p.offset, data: p.data, user: p.user, name: p.name, client: p.client, time: p.time, key: p.key, isEdited: false, isDeleted: p.data === null };
+    const { offset, data, user, name, client, time, key } = p;
+    const message = { offset, data, user, name, client, time, key, isEdited: false, isDeleted: data === null };
     const change = this.changes.get(p.offset);
     if (change) this.#apply(message, change);
     let at = this.messages.length;
@@ -154,6 +156,7 @@ export class Channel {
     this.held = Math.max(this.held, top, this.messages.at(-1)?.offset ?? 0);
     this.first = publications.length ? Math.min(...publications.map((p) => p.offset)) : top + 1;
     this.top = Math.max(this.top, this.held);
+    this.last ??= publications.find((p) => p.offset === this.held) ?? null;
   }
 
   takeOlder(publications, isLastPage) {
@@ -217,7 +220,7 @@ export class Channel {
       const gone = this.messages.splice(0, this.messages.length - messagesKept);
       for (const message of gone) this.byOffset.delete(message.offset);
       this.first = this.messages[0].offset;
-      this.isAtStart = false;
+      this.isAtStart = this.kind === 'live';
       if (this.gap && this.gap.before <= this.first) this.gap = null;
       for (const [target, change] of this.changes) if (change.at < this.first) this.changes.delete(target);
       this.notes = this.notes.filter((note) => note.after >= this.first);
@@ -248,7 +251,8 @@ export class Channel {
   }
 
   recount(me) {
-    if (this.top <= this.read) {
+    const isAnswered = this.last?.user === me && this.last.offset === this.top;   // who writes last has read what was before
+    if (this.top <= this.read || isAnswered) {
       this.unread = 0;
     } else if (this.isLoaded && !this.gap && this.first <= this.read + 1) {
       this.unread = this.messages.filter((m) => m.offset > this.read && m.user !== me && !m.isDeleted).length;

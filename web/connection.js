@@ -29,7 +29,10 @@ export class Connection {
     this.state.me = { user: user ?? '', name: name ?? '', client: '' };
     const client = new globalThis.Centrifuge(`${scheme}://${location.host}/connection/websocket`, options);
     this.client = client;
-    client.on('connecting', () => this.#setConnection(this.state.hasBeenOnline ? 'offline' : 'connecting'));
+    client.on('connecting', () => {
+      for (const ch of this.state.channels.values()) ch.typing.clear();
+      this.#setConnection(this.state.hasBeenOnline ? 'offline' : 'connecting');
+    });
     client.on('connected', (ctx) => this.#onConnected(ctx));
     client.on('disconnected', (ctx) => this.#onDisconnected(ctx));
     client.on('publication', (ctx) => this.#onPersonal(ctx));
@@ -58,6 +61,7 @@ export class Connection {
     this.client?.removeAllListeners();
     this.client?.disconnect();
     this.client = null;
+    this.state.connection = 'offline';   // nothing is sent any more
   }
 
   get isOnline() { return this.state.connection === 'online'; }
@@ -78,8 +82,7 @@ export class Connection {
         state.me.name = data.info?.name || data.user;
       }
       state.names.set(state.me.user, state.me.name);
-      const { data } = await this.client.rpc('channels', {});
-      this.#takeChannels(data.channels);
+      await this.#refresh();
     } catch (e) {
       if (this.client?.state !== 'connected') return;   // connects again, and comes here again
       this.hooks.problem?.(explain(e));
@@ -87,6 +90,12 @@ export class Connection {
     state.hasBeenOnline = true;
     this.#setConnection('online');
     this.hooks.online();
+  }
+
+  async #refresh() {
+    const { data } = await this.client.rpc('channels', {});
+    this.#takeChannels(data.channels);
+    this.state.changed();
   }
 
   #takeChannels(rows) {
@@ -148,6 +157,9 @@ export class Connection {
   #onSubscribed(ch, sub, ctx) {
     ch.isSubscribed = true;
     ch.error = '';
+    // One that the list did not have, as a direct message from somebody new: what is in it?
+    const isNew = ch.kind !== 'live' && !ctx.wasRecovering && !ch.isLoaded && ctx.streamPosition?.offset > ch.top;
+    if (isNew && ch.name !== this.state.current) this.#refresh().catch(() => {});
     this.hooks.subscribed(ch, ctx);
     this.state.changed();
     if (ch.kind === 'live') return;
@@ -212,8 +224,8 @@ export class Connection {
         if (!ch.error) throw e;   // a channel that could not be entered is left by forgetting it
       }
     }
-    const sub = this.client.getSubscription(ch.name);
-    if (sub) sub.unsubscribe();
+    this.left.delete(ch.name);
+    this.client.getSubscription(ch.name)?.unsubscribe();
     this.state.remove(ch.name);
     this.state.changed();
   }

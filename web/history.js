@@ -25,6 +25,7 @@ export class History {
       return;
     }
     const position = ctx.streamPosition;
+    ch.loadError = '';
     const epochBefore = ch.epoch;
     if (position) ch.epoch = position.epoch;
     if (ch.isLoaded && position && epochBefore && epochBefore !== position.epoch) {
@@ -34,6 +35,8 @@ export class History {
     }
     if (ch.isLoaded && ctx.wasRecovering && !ctx.recovered && position && position.offset > ch.held) {
       ch.openGap(position.offset);
+      this.fillGap(ch);
+    } else if (ch.gap?.error) {
       this.fillGap(ch);
     }
     if (!ch.isLoaded && this.state.current === ch.name) this.loadNewest(ch);

@@ -116,7 +116,8 @@ export class Outbox {
       if (one.user !== user || this.keys.has(one.key)) continue;
       this.keys.add(one.key);
       const isOld = Date.now() - one.time > keepMs;
-      this.state.channel(one.channel).pending.push({ ...one, isOld, state: isOld ? 'failed' : 'waiting', error: isOld ? 'It is not known whether this was sent.' : '' });
+      const state = isOld ? 'failed' : 'waiting';
+      this.state.channel(one.channel).pending.push({ ...one, isOld, state, error: isOld ? 'It is not known whether this was sent.' : '' });
     }
   }
 

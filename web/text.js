@@ -13,6 +13,7 @@ export function textPieces(text) {
     const isBlock = match[1] !== undefined;
     out.push({ kind: isBlock ? 'block' : 'code', text: isBlock ? match[1].replace(/^\n|\n$/g, '') : match[2] });
     at = match.index + match[0].length;
+    if (isBlock && text[at] === '\n') ++at;   // a block ends its line
   }
   addLinks(out, text.slice(at));
   return out;
@@ -71,5 +72,5 @@ export function initials(name) {
 export function tintOf(name, count) {
   let hash = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(name)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
-  return hash % count;
+  return ((hash ^ (hash >>> 13)) >>> 0) % count;
 }
