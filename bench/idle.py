@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Question: what does an idle connection hold in parleyd's user space, and does churn make the process grow?
 
-Each connection is a token user with a 12-byte name, one positioned subscription, presence on. The figure is the difference of the resident set;
-the kernel's part of a socket is not in it.
+Each connection is a token user with a 12-byte name, one positioned subscription, presence on; `--personal` gives each its personal channel too, as
+without a configuration. The figure is the difference of the resident set; the kernel's part of a socket is not in it.
 """
 import argparse
 import pathlib
@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 TOML = """
 [client]
 commands_per_second = 0
+personal_channel = PERSONAL
 [namespace.idle]
 allow_subscribe_for_client = true
 presence = true
@@ -39,12 +40,13 @@ def main():
     a.add_argument("connections", nargs="?", type=int, default=15000)
     a.add_argument("--channels", type=int, default=100)
     a.add_argument("--churn", type=int, default=0, help="connects and disconnects after the first measurement, in waves")
+    a.add_argument("--personal", action="store_true", help="with a personal channel each")
     a.add_argument("--build", default=str(ROOT / "build"))
     o = a.parse_args()
     build = pathlib.Path(o.build)
     with tempfile.TemporaryDirectory() as folder:
         toml = pathlib.Path(folder) / "idle.toml"
-        toml.write_text(TOML)
+        toml.write_text(TOML.replace("PERSONAL", str(o.personal).lower()))
         server = subprocess.Popen([str(build / "parleyd"), "--listen", "127.0.0.1:0", "--loops", "1", "--store", f"sqlite:{folder}/i.sqlite",
                                    "--token-hmac-secret", "bench", "--config", str(toml)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:

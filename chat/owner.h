@@ -2,7 +2,8 @@
 // subscribers. The only one who talks to broker and store for them.
 //
 // State of a channel: unknown -> loading (its position is being read; requests wait) -> live. It is
-// forgotten kOwnerLingerMs after the last subscriber. Invariant while live with history: `top` is
+// forgotten kOwnerLingerMs after the last subscriber, or earlier when more than
+// kOwnerIdleChannelsMax linger. Invariant while live with history: `top` is
 // the newest committed publication; everything up to it has been handed to every loop in the
 // channel's set, in order, or that loop is marked behind.
 //

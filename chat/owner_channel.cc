@@ -19,6 +19,7 @@ void idle_remove(owner* o, owned_channel* c) noexcept {
   (c->idle_after == nullptr ? o->idle_last : c->idle_after->idle_before) = c->idle_before;
   c->idle_before = c->idle_after = nullptr;
   c->is_idle = false;
+  --o->idle_count;
 }
 
 void sweep_later(owner* o) noexcept {
@@ -31,6 +32,7 @@ void idle_add(owner* o, owned_channel* c) noexcept {
   c->idle_before = o->idle_last;
   (o->idle_last == nullptr ? o->idle_first : o->idle_last->idle_after) = c;
   o->idle_last = c;
+  ++o->idle_count;
   sweep_later(o);
 }
 
@@ -200,7 +202,8 @@ void owner_sweep(core::timer* t) noexcept {
   const uint64_t now_s = owner_now_ms(o) / 1000;
   // The list is in the order of idle_since, so the first that must stay ends the round.
   while (o->idle_first != nullptr &&
-         o->idle_first->idle_since_s + core::kOwnerLingerMs / 1000 < now_s)
+         (o->idle_first->idle_since_s + core::kOwnerLingerMs / 1000 < now_s ||
+          o->idle_count > core::kOwnerIdleChannelsMax))
     forget(o, o->idle_first);
   if (o->lost > 0) {
     std::vector<owned_channel*> again;

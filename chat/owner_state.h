@@ -70,6 +70,7 @@ struct owner {
   recent_pool recents;
   owned_channel* idle_first = nullptr;
   owned_channel* idle_last = nullptr;
+  uint32_t idle_count = 0;
   std::vector<owned_channel*> behind;  // have a link that is behind
   std::vector<bool> has_spare;         // by loop: a slot is reserved there for "insufficient"
   uint32_t lost = 0;                   // channels in state lost

@@ -211,13 +211,13 @@ void poll_for(conn* c) noexcept {
 
 void on_poll_closed(uv_handle_t* h) noexcept {
   conn* c = reinterpret_cast<conn*>(h);
-  ::close(c->fd);
-  c->fd = -1;
   loop_enter(c->home);
   loop_metrics& m = c->home->counters;
   m.connections_open.sub();
   m.ended[static_cast<size_t>(c->why)].add();
-  c->events->on_closed(c, c->why);
+  const int fd = c->fd;
+  c->events->on_closed(c, c->why);  // may free c; conn_peer() still knows the peer in it
+  ::close(fd);
 }
 
 }  // namespace
@@ -248,7 +248,8 @@ void conn_send(conn* c, frame* f) noexcept {
     frame_unref(f);
     return;
   }
-  if (f->len > c->queue_bytes_max - c->queue_bytes) {
+  // The bound may have become smaller than what waits: an upgrade behind unread answers.
+  if (c->queue_bytes > c->queue_bytes_max || f->len > c->queue_bytes_max - c->queue_bytes) {
     frame_unref(f);
     conn_close(c, end_reason::slow);
     return;

@@ -13,7 +13,11 @@ inline constexpr uint32_t kHttpHeadersMax = 64;
 inline constexpr uint32_t kHttpHeadMsMax =
     5000;  // slow-header attack: a head arrives within this time
 inline constexpr uint32_t kHttpBodyBytesMax =
-    4 * 1024 * 1024;                                // server API: a batch of publications
+    4 * 1024 * 1024;  // server API: a batch of publications
+inline constexpr uint32_t kHttpBodyBytesMaxOfStrangers =
+    8 * 1024;  // without an API key: a guest's name; what a stranger sends must not fill the memory
+inline constexpr uint32_t kHttpBacklogBytesMax =
+    1024 * 1024;  // unread answers of one connection; whoever asks on is slow
 inline constexpr uint32_t kHttpIdleMsMax = 60'000;  // keep-alive between two requests
 
 // WebSocket.
@@ -60,6 +64,8 @@ inline constexpr uint32_t kRecentBytesMax = 256 * 1024;  // per channel
 inline constexpr uint64_t kRecentBytesPerLoopMax = 64ull * 1024 * 1024;
 inline constexpr uint32_t kOwnerLingerMs =
     30'000;  // a channel without subscribers is forgotten after this
+inline constexpr uint32_t kOwnerIdleChannelsMax =
+    65'536;  // per loop, that linger: some 30 MB; beyond it the longest idle go at once
 inline constexpr uint32_t kOwnerWaitingMax = 4096;  // requests that wait for a channel's position
 inline constexpr uint32_t kHistoryPageMax = 300;    // publications a history reply holds at most
 inline constexpr uint32_t kPresenceEntriesMax = 2000;  // clients a presence reply holds at most

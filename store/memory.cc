@@ -75,6 +75,11 @@ uint64_t cost(const kept& k) noexcept {
   return kEntryBytes + k.user.size() + publication_bytes(k.pub);
 }
 
+// A key stands in its channel and in the list of expiries.
+uint64_t key_cost(const std::string& channel, const std::string& scope) noexcept {
+  return 2 * kEntryBytes + channel.size() + 2 * scope.size();
+}
+
 class memory_store final : public store {
  public:
   explicit memory_store(uint64_t bytes_max) : epoch_(epoch_new()), bytes_max_(bytes_max) {}
@@ -109,15 +114,17 @@ class memory_store final : public store {
                            void* user) noexcept override {
     return change(home, cb, user, [&] {
       const auto it = channels_.find(name);
-      if (it == channels_.end()) return;
-      while (!it->second.pubs.empty()) pop_oldest(&it->second);
+      while (it != channels_.end() && !it->second.pubs.empty()) pop_oldest(&it->second);
+      return core::err::ok;
     });
   }
 
   core::err add_user_channel(core::loop* home, std::vector<std::string> users, std::string name,
                              done_cb cb, void* user) noexcept override {
     return change(home, cb, user, [&] {
-      for (const std::string& u : users) users_[u].try_emplace(name, 0);
+      for (const std::string& u : users)
+        if (marker(u, name) == nullptr) return core::err::io;
+      return core::err::ok;
     });
   }
 
@@ -125,17 +132,20 @@ class memory_store final : public store {
                                 void* user) noexcept override {
     return change(home, cb, user, [&] {
       const auto it = users_.find(user_id);
-      if (it == users_.end()) return;
-      it->second.erase(name);
+      if (it == users_.end()) return core::err::ok;
+      if (it->second.erase(name) > 0) bytes_ -= marker_cost(user_id, name);
       if (it->second.empty()) users_.erase(it);
+      return core::err::ok;
     });
   }
 
   core::err mark_read(core::loop* home, std::string user_id, std::string name, uint64_t offset,
                       done_cb cb, void* user) noexcept override {
     return change(home, cb, user, [&] {
-      uint64_t& marker = users_[user_id][name];
-      marker = std::max(marker, offset);
+      uint64_t* known = marker(user_id, name);
+      if (known == nullptr) return core::err::io;
+      *known = std::max(*known, offset);
+      return core::err::ok;
     });
   }
 
@@ -181,12 +191,15 @@ class memory_store final : public store {
   core::err change(core::loop* home, done_cb cb, void* user, Fn fn) noexcept {
     const core::err rc = enter(home, cb != nullptr);
     if (rc != core::err::ok) return rc;
+    core::err result = core::err::ok;
     {
       const std::lock_guard<std::mutex> held(lock_);
-      fn();
+      result = fn();
+      if (result != core::err::ok) ++failures_;
     }
     if (cb == nullptr) return core::err::ok;
     auto* a = new done_answer;
+    a->rc = result;
     a->cb = cb;
     a->user = user;
     a->run = [](core::loop*, core::msg* m) noexcept {
@@ -197,6 +210,22 @@ class memory_store final : public store {
     a->drop = drop_answer<done_answer>;
     core::loop_post_reserved(home, a);
     return core::err::ok;
+  }
+
+  static uint64_t marker_cost(const std::string& user_id, const std::string& name) noexcept {
+    return 2 * kEntryBytes + user_id.size() + name.size();
+  }
+
+  // Of a user in a channel, made when there is none; nullptr: full.
+  uint64_t* marker(const std::string& user_id, const std::string& name) {
+    const auto user = users_.find(user_id);
+    if (user != users_.end()) {
+      const auto known = user->second.find(name);
+      if (known != user->second.end()) return &known->second;
+    }
+    if (bytes_ + marker_cost(user_id, name) > bytes_max_) return nullptr;
+    bytes_ += marker_cost(user_id, name);
+    return &users_[user_id][name];
   }
 
   append_result append_locked(append_request&& r) {
@@ -224,10 +253,13 @@ class memory_store final : public store {
       if (out.rc != core::err::ok) return out;
     }
     kept k{std::move(r.pub), std::move(r.user), r.refers};
-    if (bytes_ + cost(k) > bytes_max_) {
+    const uint64_t channel_cost = c == nullptr ? kEntryBytes + r.channel.size() : 0;
+    const uint64_t of_key = r.key_scope.empty() ? 0 : key_cost(r.channel, r.key_scope);
+    if (bytes_ + cost(k) + channel_cost + of_key > bytes_max_) {
       out.rc = core::err::io;
       return out;
     }
+    bytes_ += channel_cost + of_key;
     if (c == nullptr) c = &channels_[r.channel];
     if (referred != nullptr && r.is_delete) blank(c, referred);
     k.pub.offset = ++c->top;
@@ -254,7 +286,8 @@ class memory_store final : public store {
         r.refers > c->top || r.refers <= keep_floor(r.keep, c->top))
       return core::err::not_found;
     kept* k = &c->pubs[r.refers - c->pubs.front().pub.offset];
-    if (k->pub.time_ms <= keep_oldest_ms(r.keep, r.pub.time_ms)) return core::err::not_found;
+    if (k->pub.time_ms <= keep_oldest_ms(r.keep, r.pub.time_ms) || k->refers > 0)
+      return core::err::not_found;
     if (r.user.empty() || k->user != r.user) return core::err::denied;
     *out = k;
     return core::err::ok;
@@ -288,7 +321,10 @@ class memory_store final : public store {
       const auto& [name, scope] = expiries_.begin()->second;
       auto& keys = channels_[name].keys;
       const auto k = keys.find(scope);
-      if (k != keys.end() && k->second.expires_ms <= now_ms) keys.erase(k);
+      if (k != keys.end() && k->second.expires_ms <= now_ms) {
+        bytes_ -= key_cost(name, scope);
+        keys.erase(k);
+      }
       expiries_.erase(expiries_.begin());
     }
   }

@@ -35,9 +35,12 @@ constexpr uint64_t kCommitBytesMax = 4ull << 20;
 // writer at all, but under steady load it would never catch up with the log's end, and the log
 // would never start again from its beginning.
 constexpr uint32_t kCheckpointPages = 1024;
-// A reader in the log keeps it from starting again. Reads are short, so this is rare; beyond 64 MiB
-// the writer waits for them.
+// A reader in the log keeps it from starting again. Reads are short, so this is rare; each 64 MiB
+// the writer waits for them, a moment only: somebody else's reader (a backup) may take minutes.
 constexpr uint32_t kCheckpointWaitPages = 16384;
+// Requests of a batch that may meet damage before all of it fails: each is a transaction for
+// nothing.
+constexpr uint32_t kLeftOutMax = 8;
 // While it cannot commit, the writer tries every second, so that the node becomes ready again
 // without traffic.
 constexpr uint32_t kProbeMs = 1000;
@@ -58,8 +61,9 @@ class sqlite_store final : public store {
   core::err remove_history(core::loop* home, std::string channel, done_cb cb,
                            void* user) noexcept override {
     const uint64_t bytes = channel.size();
-    return push_write(home, user, cb, cb != nullptr, bytes,
-                      [&] { return remove_history_write{std::move(channel)}; });
+    return push_write(home, user, cb, cb != nullptr, bytes, [&] {
+      return remove_history_write{std::move(channel), 0, false};
+    });
   }
   core::err add_user_channel(core::loop* home, std::vector<std::string> users, std::string channel,
                              done_cb cb, void* user) noexcept override {
@@ -104,7 +108,9 @@ class sqlite_store final : public store {
   template <typename Fn>
   core::err push_read(core::loop* home, void* user, Fn make) noexcept;
   bool take_batch(write_list* batch) noexcept;
+  bool try_batch(write_list* batch, write** failed) noexcept;
   void run_batch(write_list* batch) noexcept;
+  void keep_removals(write_list* batch) noexcept;
   bool apply(write* w) noexcept;
   void answer(write_list* batch, core::err failure) noexcept;
   void checkpoint() noexcept;
@@ -122,8 +128,12 @@ class sqlite_store final : public store {
   std::vector<std::unique_ptr<reader>> readers_;
   std::thread write_thread_;
   std::vector<std::thread> read_threads_;
-  uint64_t sweep_due_ms_ = 0;  // writer's thread
+  // Writer's thread.
+  uint64_t sweep_due_ms_ = 0;
   uint64_t probe_due_ms_ = 0;
+  write_list removals_;                                        // that have begun and go on
+  uint32_t remove_rows_ = 0;                                   // left to them in this transaction
+  uint32_t checkpoint_pages_ = 0, checkpoint_wait_pages_ = 0;  // of the log when last tried
 
   // Held for a push or a pop, never while the file is touched.
   std::mutex write_lock_;
@@ -133,8 +143,7 @@ class sqlite_store final : public store {
   uint64_t write_bytes_ = 0;
   bool is_closed_ = false;
 
-  std::mutex read_lock_;
-  std::condition_variable read_wake_;
+  const std::shared_ptr<read_room> room_ = std::make_shared<read_room>();  // its lock: all below
   read_op* reads_first_ = nullptr;
   read_op* reads_last_ = nullptr;
   uint32_t reads_waiting_ = 0;
@@ -202,13 +211,15 @@ core::err sqlite_store::push_write(core::loop* home, void* user, done_cb done, b
   w->done = done;
   w->has_slot = has_slot;
   w->bytes = bytes + kRequestBytes;
+  // A herd that returns adds a user's channel with each subscribe: what nobody waits for leaves
+  // half of the queue to messages.
+  const uint32_t waiting_max = has_slot ? options_.queue_max : options_.queue_max / 2;
   core::err rc = core::err::ok;
   {
     const std::lock_guard<std::mutex> held(write_lock_);
     if (is_closed_)
       rc = core::err::closed;
-    else if (writes_waiting_ >= options_.queue_max ||
-             write_bytes_ + w->bytes > options_.queue_bytes_max)
+    else if (writes_waiting_ >= waiting_max || write_bytes_ + w->bytes > options_.queue_bytes_max)
       rc = core::err::full;
     if (rc == core::err::ok) {
       w->what = make();  // moves only
@@ -232,11 +243,12 @@ core::err sqlite_store::push_read(core::loop* home, void* user, Fn make) noexcep
   auto* r = new read_op;
   r->home = home;
   r->user = user;
+  r->room = room_;
   r->run = run_read_answer;
   r->drop = [](core::msg* m) noexcept { delete static_cast<read_op*>(m); };
   core::err rc = core::err::ok;
   {
-    const std::lock_guard<std::mutex> held(read_lock_);
+    const std::lock_guard<std::mutex> held(room_->lock);
     if (is_read_closed_)
       rc = core::err::closed;
     else if (reads_waiting_ >= options_.queue_max)
@@ -249,7 +261,7 @@ core::err sqlite_store::push_read(core::loop* home, void* user, Fn make) noexcep
     }
   }
   if (rc == core::err::ok) {
-    read_wake_.notify_one();
+    room_->wake.notify_one();
     return rc;
   }
   delete r;
@@ -260,14 +272,15 @@ core::err sqlite_store::push_read(core::loop* home, void* user, Fn make) noexcep
 // Waits for requests, or until something else is due (then the batch is empty). False: closed, and
 // nothing is left.
 bool sqlite_store::take_batch(write_list* batch) noexcept {
+  if (removals_.count > 0) batch->push(removals_.pop());
   std::unique_lock<std::mutex> held(write_lock_);
   const uint64_t now = mono_ms();
-  uint64_t due = sweep_due_ms_;
+  uint64_t due = batch->count > 0 ? now : sweep_due_ms_;
   if (!is_ready_.load(std::memory_order_relaxed)) due = std::min(due, probe_due_ms_);
   if (due > now)
     write_wake_.wait_for(held, std::chrono::milliseconds(due - now),
                          [&] { return writes_.count > 0 || is_closed_; });
-  if (writes_.count == 0) return !is_closed_;
+  if (batch->count == 0 && writes_.count == 0) return !is_closed_;
   uint64_t bytes = 0;
   while (writes_.count > 0 && batch->count < options_.commit_count_max && bytes < kCommitBytesMax) {
     bytes += writes_.first->bytes;
@@ -280,7 +293,7 @@ bool sqlite_store::apply(write* w) noexcept {
   if (auto* a = std::get_if<append_write>(&w->what))
     return writer_append(&writer_, &a->request, &a->result);
   if (auto* r = std::get_if<remove_history_write>(&w->what))
-    return writer_remove_history(&writer_, r->channel);
+    return writer_remove_history(&writer_, r->channel, &r->up_to, &remove_rows_, &r->is_done);
   if (auto* u = std::get_if<add_user_channel_write>(&w->what))
     return writer_add_user_channel(&writer_, u->users, u->channel);
   if (auto* u = std::get_if<remove_user_channel_write>(&w->what))
@@ -289,16 +302,37 @@ bool sqlite_store::apply(write* w) noexcept {
   return writer_mark_read(&writer_, m.user, m.channel, m.offset);
 }
 
+// All that are not refused, in one transaction. *failed: the request that ended it, if one did.
+bool sqlite_store::try_batch(write_list* batch, write** failed) noexcept {
+  *failed = nullptr;
+  remove_rows_ = kRemoveRowsMax;
+  if (!writer_begin(&writer_)) return false;
+  for (write* w = batch->first; w != nullptr; w = w->next) {
+    if (w->refused != core::err::ok || apply(w)) continue;
+    *failed = w;
+    return false;
+  }
+  return writer_commit(&writer_);
+}
+
 // All or nothing: one failure of the file fails every request of the transaction, and none of it
-// remains.
+// remains. But a request that meets a damaged page is left out, and the others go on without it:
+// one channel's damage would else stop all.
 void sqlite_store::run_batch(write_list* batch) noexcept {
-  bool is_good = writer_begin(&writer_);
-  for (write* w = batch->first; is_good && w != nullptr; w = w->next) is_good = apply(w);
-  is_good = is_good && writer_commit(&writer_);
   core::err failure = core::err::ok;
-  if (!is_good) {
+  for (uint32_t left_out = 0;; ++left_out) {
+    write* failed = nullptr;
+    if (try_batch(batch, &failed)) break;
     writer_rollback(&writer_);
     failure = writer_.file.last == core::err::ok ? core::err::io : writer_.file.last;
+    if (failed == nullptr || !writer_.file.is_damage || left_out == kLeftOutMax) break;
+    failed->refused = failure;
+    failure = core::err::ok;
+    for (write* w = batch->first; w != nullptr; w = w->next)
+      if (auto* a = std::get_if<append_write>(&w->what))
+        writer_append_undo(&a->request, &a->result);
+  }
+  if (failure != core::err::ok) {
     if (is_ready_.exchange(false, std::memory_order_relaxed))
       core::log_error("the store cannot commit; requests are refused until it can",
                       {{"path", options_.path}});
@@ -306,26 +340,38 @@ void sqlite_store::run_batch(write_list* batch) noexcept {
   } else {
     commits_.fetch_add(1, std::memory_order_relaxed);
     is_ready_.store(true, std::memory_order_relaxed);
+    keep_removals(batch);
   }
   answer(batch, failure);
+}
+
+// Removals that have more to delete are not answered yet.
+void sqlite_store::keep_removals(write_list* batch) noexcept {
+  for (uint32_t n = batch->count; n > 0; --n) {
+    write* w = batch->pop();
+    const auto* r = std::get_if<remove_history_write>(&w->what);
+    const bool goes_on = r != nullptr && !r->is_done && w->refused == core::err::ok;
+    (goes_on ? &removals_ : batch)->push(w);
+  }
 }
 
 // One message per loop. Each request has reserved a slot; those beyond the first are given back.
 void sqlite_store::answer(write_list* batch, core::err failure) noexcept {
   std::vector<answers*> all;  // as many as there are loops at most
   const uint32_t count = batch->count;
-  uint64_t bytes = 0, committed = 0;
+  uint64_t bytes = 0, committed = 0, failures = 0;
   while (batch->count > 0) {
     write* w = batch->pop();
     bytes += w->bytes;
+    w->rc = w->refused != core::err::ok ? w->refused : failure;
+    failures += w->rc != core::err::ok;
     if (auto* a = std::get_if<append_write>(&w->what)) {
-      if (failure != core::err::ok) {
+      if (w->rc != core::err::ok) {
         a->result = {};
-        a->result.rc = failure;
+        a->result.rc = w->rc;
       }
       committed += a->result.rc == core::err::ok && !a->result.is_duplicate;
     }
-    w->rc = failure;
     if (!w->has_slot) {
       delete w;
       continue;
@@ -343,7 +389,7 @@ void sqlite_store::answer(write_list* batch, core::err failure) noexcept {
     mine->list.push(w);
   }
   committed_.fetch_add(committed, std::memory_order_relaxed);
-  if (failure != core::err::ok) failures_.fetch_add(count, std::memory_order_relaxed);
+  failures_.fetch_add(failures, std::memory_order_relaxed);
   {
     const std::lock_guard<std::mutex> held(write_lock_);
     writes_waiting_ -= count;
@@ -357,9 +403,14 @@ void sqlite_store::answer(write_list* batch, core::err failure) noexcept {
 }
 
 void sqlite_store::checkpoint() noexcept {
-  if (writer_.file.wal_pages < kCheckpointPages) return;
-  db_checkpoint(&writer_.file, writer_.file.wal_pages < kCheckpointWaitPages);
-  writer_.file.wal_pages = 0;  // told again by the next commit
+  const uint32_t pages = writer_.file.wal_pages;         // of the last commit
+  if (pages < checkpoint_pages_) checkpoint_pages_ = 0;  // it has started again
+  if (pages < checkpoint_wait_pages_) checkpoint_wait_pages_ = 0;
+  if (pages - checkpoint_pages_ < kCheckpointPages) return;
+  checkpoint_pages_ = pages;
+  const bool is_waiting = pages - checkpoint_wait_pages_ >= kCheckpointWaitPages;
+  if (is_waiting) checkpoint_wait_pages_ = pages;
+  db_checkpoint(&writer_.file, !is_waiting);
   measure();
 }
 
@@ -404,25 +455,33 @@ void sqlite_store::read_loop(reader* r) noexcept {
   for (;;) {
     read_op* op = nullptr;
     {
-      std::unique_lock<std::mutex> held(read_lock_);
-      read_wake_.wait(held, [&] { return reads_first_ != nullptr || is_read_closed_; });
+      std::unique_lock<std::mutex> held(room_->lock);
+      room_->wake.wait(held, [&] {
+        return (reads_first_ != nullptr && room_->bytes < options_.read_bytes_max) ||
+               is_read_closed_;
+      });
       if (reads_first_ == nullptr) return;
       op = reads_first_;
       reads_first_ = op->next_read;
       if (reads_first_ == nullptr) reads_last_ = nullptr;
     }
     core::err rc = core::err::ok;
+    uint64_t bytes = 0;
     if (auto* page = std::get_if<page_read>(&op->what)) {
       reader_page(r, page->request, &page->result);
       rc = page->result.rc;
+      bytes = result_bytes(page->result);
     } else if (auto* list = std::get_if<user_channels_read>(&op->what)) {
       reader_user_channels(r, list->user, list->limit, &list->result);
       rc = list->result.rc;
+      bytes = result_bytes(list->result);
     }
     if (rc != core::err::ok) failures_.fetch_add(1, std::memory_order_relaxed);
     {
-      const std::lock_guard<std::mutex> held(read_lock_);
+      const std::lock_guard<std::mutex> held(room_->lock);
       --reads_waiting_;
+      room_->bytes += bytes;
+      op->bytes = bytes;
     }
     core::loop_post_reserved(op->home, op);
   }
@@ -436,7 +495,7 @@ store_stats sqlite_store::stats() noexcept {
     s.is_ready = !is_closed_ && is_ready_.load(std::memory_order_relaxed);
   }
   {
-    const std::lock_guard<std::mutex> held(read_lock_);
+    const std::lock_guard<std::mutex> held(room_->lock);
     s.queue += reads_waiting_;
   }
   s.queue_max = 2ull * options_.queue_max;
@@ -455,11 +514,11 @@ void sqlite_store::close() noexcept {
     is_closed_ = true;
   }
   {
-    const std::lock_guard<std::mutex> held(read_lock_);
+    const std::lock_guard<std::mutex> held(room_->lock);
     is_read_closed_ = true;
   }
   write_wake_.notify_all();
-  read_wake_.notify_all();
+  room_->wake.notify_all();
   write_thread_.join();
   for (std::thread& t : read_threads_) t.join();
   for (auto& r : readers_) reader_close(r.get());

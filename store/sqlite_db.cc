@@ -14,6 +14,7 @@ namespace {
 // Only somebody else's program holds a lock: ours are kept out by the lock file. A command is
 // answered within 3 s.
 constexpr int kBusyMsMax = 2000;
+constexpr int kCheckpointBusyMsMax = 100;  // our own readers are through; commits wait meanwhile
 constexpr uint32_t kLogEveryMs = 1000;
 
 // mmap_size 0: through a mapping, a bad sector or a truncated file is a SIGBUS instead of an error
@@ -33,6 +34,8 @@ void fail(db* d, int rc, const char* what) noexcept {
   const int primary = rc & 0xff;
   d->last =
       primary == SQLITE_BUSY || primary == SQLITE_LOCKED ? core::err::unavailable : core::err::io;
+  d->is_damage = primary == SQLITE_CORRUPT || primary == SQLITE_CONSTRAINT ||
+                 rc == SQLITE_IOERR_READ || rc == SQLITE_IOERR_SHORT_READ;
   static core::log_limit limit;
   if (!core::log_limit_pass(&limit, kLogEveryMs)) return;
   core::log_error("sqlite failed", {{"what", what},
@@ -102,10 +105,12 @@ bool db_in_transaction(const db* d) noexcept {
 
 void db_checkpoint(db* d, bool is_passive) noexcept {
   int pages = 0;
+  sqlite3_busy_timeout(d->handle, kCheckpointBusyMsMax);
   const int rc = sqlite3_wal_checkpoint_v2(
       d->handle, nullptr, is_passive ? SQLITE_CHECKPOINT_PASSIVE : SQLITE_CHECKPOINT_RESTART,
       &pages, nullptr);
-  // Busy: a reader is in the way; the next commit tries again.
+  sqlite3_busy_timeout(d->handle, kBusyMsMax);
+  // Busy: a reader is in the way, and later it is tried again.
   if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY) fail(d, rc, "checkpoint");
 }
 

@@ -20,6 +20,8 @@ struct db {
   uint32_t wal_pages = 0;  // in the write-ahead log, as of this connection's last commit
   core::err last =
       core::err::ok;  // why the last call failed: unavailable (locked by someone) or io
+  bool is_damage =
+      false;  // … because of what stands in the pages that it needed; others may be fine
 };
 
 enum class db_mode : uint8_t { read_only, read_write };
@@ -32,8 +34,8 @@ bool db_int(db* d, const char* sql, int64_t* out) noexcept;
 std::string db_error(const db* d) noexcept;
 bool db_in_transaction(const db* d) noexcept;
 // Moves the log's pages into the database file. Passive: as far as possible without waiting for
-// anybody. Else: waits for the readers that are in the log, so that it starts again from its
-// beginning.
+// anybody. Else: waits a moment for the readers that are in the log, so that it starts again from
+// its beginning.
 void db_checkpoint(db* d, bool is_passive) noexcept;
 
 // A prepared statement. Owns its handle; goes before its connection.

@@ -2,11 +2,14 @@
 // own answer.
 #pragma once
 
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "store/page.h"
 #include "store/store.h"
 
 namespace store {
@@ -15,6 +18,8 @@ inline constexpr uint32_t kRequestBytes = 512;  // of a queued request beside it
 
 struct remove_history_write {
   std::string channel;
+  uint64_t up_to = 0;    // what came later stays; set when it begins
+  bool is_done = false;  // false: goes on in the next transaction
 };
 struct add_user_channel_write {
   std::vector<std::string> users;
@@ -40,6 +45,7 @@ struct write {
   void* user = nullptr;
   done_cb done = nullptr;  // all but appends; may be nullptr
   core::err rc = core::err::ok;
+  core::err refused = core::err::ok;  // it alone has failed: left out of its transaction
   uint64_t bytes = 0;
   bool has_slot = false;
   std::variant<append_write, remove_history_write, add_user_channel_write,
@@ -100,12 +106,41 @@ struct user_channels_read {
   user_channels_result result;
   user_channels_cb cb;
 };
+// The readers' lock, and how much they have read that the loops have not taken yet. Shared with the
+// answers, which may outlive the store.
+struct read_room {
+  std::mutex lock;
+  std::condition_variable wake;
+  uint64_t bytes = 0;
+};
 struct read_op : core::msg {
   read_op* next_read = nullptr;
   core::loop* home = nullptr;
   void* user = nullptr;
+  std::shared_ptr<read_room> room;
+  uint64_t bytes = 0;  // of the result, counted in `room`
   std::variant<page_read, user_channels_read> what;
+  ~read_op() {
+    if (bytes == 0) return;
+    {
+      const std::lock_guard<std::mutex> held(room->lock);
+      room->bytes -= bytes;
+    }
+    room->wake.notify_one();
+  }
 };
+
+inline uint64_t result_bytes(const read_result& r) noexcept {
+  uint64_t sum = r.pubs.size() * sizeof(publication);
+  for (const publication& p : r.pubs) sum += publication_bytes(p);
+  return sum;
+}
+
+inline uint64_t result_bytes(const user_channels_result& r) noexcept {
+  uint64_t sum = r.channels.size() * sizeof(user_channel);
+  for (const user_channel& c : r.channels) sum += c.channel.size() + publication_bytes(c.last);
+  return sum;
+}
 
 inline void run_read_answer(core::loop*, core::msg* m) noexcept {
   const std::unique_ptr<read_op> r(static_cast<read_op*>(m));

@@ -66,16 +66,31 @@ bool check_referred(writer* w, const channel_row& c, const append_request& r,
   query q(&w->sql->publication_author);
   const step s = q.number(c.id).number_u64(r.refers).next();
   if (s == step::failed) return false;
-  if (s == step::done || q.column_int(1) <= keep_oldest_ms(r.keep, r.pub.time_ms)) return true;
+  if (s == step::done || q.column_int(1) <= keep_oldest_ms(r.keep, r.pub.time_ms) ||
+      q.column_int(2) > 0)
+    return true;
   *rc = r.user.empty() || q.column_text(0) != r.user ? core::err::denied : core::err::ok;
   return true;
 }
 
+// A publication and all edits of it.
+bool blank(writer* w, int64_t id, uint64_t offset) noexcept {
+  const auto blank_one = [&](uint64_t at) {
+    return query(&w->sql->publication_blank).number(id).number_u64(at).run();
+  };
+  if (!blank_one(offset)) return false;
+  query edits(&w->sql->publication_edits);
+  edits.number(id).number_u64(offset);
+  for (;;) {
+    const step s = edits.next();
+    if (s != step::row) return s == step::done;
+    if (!blank_one(edits.column_u64(0))) return false;
+  }
+}
+
 bool write_publication(writer* w, channel_row* c, const append_request& r,
                        uint64_t offset) noexcept {
-  if (r.refers > 0 && r.is_delete &&
-      !query(&w->sql->publication_blank).number(c->id).number_u64(r.refers).run())
-    return false;
+  if (r.refers > 0 && r.is_delete && !blank(w, c->id, r.refers)) return false;
   if (!query(&w->sql->publication_add)
            .number(c->id)
            .number_u64(offset)
@@ -131,13 +146,16 @@ bool writer_prepare(writer* w) noexcept {
                                    "user, data, info, tags) "
                                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)") &&
          s.publication_author.prepare(
-             d, "SELECT user, time_ms FROM publication WHERE channel_id = ? AND offset = ?") &&
-         s.publication_blank.prepare(
              d,
-             "UPDATE publication SET data = 'null' WHERE channel_id = ?1 AND (offset = ?2 OR "
-             "offset IN (SELECT offset FROM publication WHERE channel_id = ?1 AND refers = ?2 AND "
-             "refers > 0))") &&
-         s.publication_remove.prepare(d, "DELETE FROM publication WHERE channel_id = ?") &&
+             "SELECT user, time_ms, refers FROM publication WHERE channel_id = ? AND offset = ?") &&
+         s.publication_blank.prepare(
+             d, "UPDATE publication SET data = 'null' WHERE channel_id = ? AND offset = ?") &&
+         // The index is of refers > 0, which must stand here; likely(), or the planner takes that
+         // for the range and walks over all edits of the channel.
+         s.publication_edits.prepare(
+             d,
+             "SELECT offset FROM publication INDEXED BY publication_refers WHERE channel_id = ? "
+             "AND refers = ? AND likely(refers > 0)") &&
          s.key_get.prepare(d,
                            "SELECT hash, offset, time_ms FROM idempotency WHERE channel_id = ? AND "
                            "scope = ? AND expires_ms > ?") &&
@@ -161,10 +179,12 @@ bool writer_prepare(writer* w) noexcept {
                                 "ORDER BY offset LIMIT ?") &&
          s.sweep_remove.prepare(d,
                                 "DELETE FROM publication WHERE channel_id = ? AND offset <= ?") &&
+         // One statement with (channel_id, scope) IN (this) would walk over all keys of the
+         // channel.
          s.sweep_keys.prepare(d,
-                              "DELETE FROM idempotency WHERE (channel_id, scope) IN "
-                              "(SELECT channel_id, scope FROM idempotency WHERE expires_ms <= ? "
-                              "ORDER BY expires_ms LIMIT ?) RETURNING 1") &&
+                              "SELECT channel_id, scope FROM idempotency WHERE expires_ms <= ? "
+                              "ORDER BY expires_ms LIMIT ?") &&
+         s.key_remove.prepare(d, "DELETE FROM idempotency WHERE channel_id = ? AND scope = ?") &&
          s.probe.prepare(d,
                          "INSERT OR REPLACE INTO meta (key, value) VALUES ('probe', zeroblob(?))");
 }
@@ -189,8 +209,10 @@ void writer_rollback(writer* w) noexcept {
   w->dirty.clear();
   w->channels.clear();
   const core::err why = w->file.last;
+  const bool is_damage = w->file.is_damage;
   if (db_in_transaction(&w->file)) static_cast<void>(db_exec(&w->file, "ROLLBACK"));
   w->file.last = why;
+  w->file.is_damage = is_damage;
 }
 
 bool writer_append(writer* w, append_request* r, append_result* out) noexcept {
@@ -212,6 +234,7 @@ bool writer_append(writer* w, append_request* r, append_result* out) noexcept {
   if (c == nullptr) return false;
   if (c->top >= kOffsetMax) {  // only a damaged file says so
     w->file.last = core::err::io;
+    w->file.is_damage = true;
     return false;
   }
   const uint64_t offset = c->top + 1;
@@ -228,11 +251,32 @@ bool writer_append(writer* w, append_request* r, append_result* out) noexcept {
   return true;
 }
 
-bool writer_remove_history(writer* w, const std::string& channel) noexcept {
+void writer_append_undo(append_request* r, append_result* out) noexcept {
+  if (out->rc == core::err::ok && out->offset != 0 && !out->is_duplicate)
+    r->pub = std::move(out->pub);
+  *out = {};
+}
+
+bool writer_remove_history(writer* w, const std::string& channel, uint64_t* up_to, uint32_t* rows,
+                           bool* is_done) noexcept {
   bool is_failed = false;
   const channel_row* c = find_channel(w, channel, &is_failed);
+  *is_done = c == nullptr;
   if (c == nullptr) return !is_failed;
-  return query(&w->sql->publication_remove).number(c->id).run();
+  if (*up_to == 0) *up_to = c->top;
+  uint64_t last = 0;
+  {
+    query q(&w->sql->sweep_oldest);
+    q.number(c->id).number(*rows);
+    step s = step::done;
+    while ((s = q.next()) == step::row && q.column_u64(0) <= *up_to) {
+      last = q.column_u64(0);
+      --*rows;
+    }
+    if (s == step::failed) return false;
+  }
+  *is_done = *rows > 0;
+  return last == 0 || query(&w->sql->sweep_remove).number(c->id).number_u64(last).run();
 }
 
 bool writer_add_user_channel(writer* w, const std::vector<std::string>& users,
@@ -284,13 +328,17 @@ struct sweep_row {
 
 bool sweep_slice(writer* w, int64_t now_ms, bool* is_done) noexcept {
   uint32_t rows = kSweepRowsMax;
+  std::vector<std::pair<int64_t, std::string>> keys;
   {
     query q(&w->sql->sweep_keys);
     q.number(now_ms).number(rows);
     step s = step::done;
-    while ((s = q.next()) == step::row) --rows;
+    while ((s = q.next()) == step::row) keys.emplace_back(q.column_int(0), q.column_text(1));
     if (s == step::failed) return false;
   }
+  for (const auto& [id, scope] : keys)
+    if (!query(&w->sql->key_remove).number(id).bytes(scope).run()) return false;
+  rows -= static_cast<uint32_t>(keys.size());
   std::vector<sweep_row> channels;
   {
     query q(&w->sql->sweep_channels);
@@ -302,7 +350,10 @@ bool sweep_slice(writer* w, int64_t now_ms, bool* is_done) noexcept {
   }
   for (const sweep_row& c : channels) {
     if (rows == 0) return true;  // the same channel again in the next slice
-    if (!sweep_channel(w, c.id, c.top, c.keep, now_ms, &rows)) return false;
+    if (w->damaged.count(c.id) == 0 && !sweep_channel(w, c.id, c.top, c.keep, now_ms, &rows)) {
+      if (w->file.is_damage && w->damaged.size() < kDamagedMax) w->damaged.insert(c.id);
+      return false;
+    }
     if (rows > 0) w->sweep_channel = c.id;
   }
   *is_done = rows > 0 && channels.size() < kSweepChannelsMax;
@@ -314,8 +365,10 @@ bool sweep_slice(writer* w, int64_t now_ms, bool* is_done) noexcept {
 
 bool writer_sweep(writer* w, int64_t now_ms, bool* is_done) noexcept {
   *is_done = false;
+  const int64_t from = w->sweep_channel;
   if (writer_begin(w) && sweep_slice(w, now_ms, is_done) && writer_commit(w)) return true;
   writer_rollback(w);
+  w->sweep_channel = from;
   return false;
 }
 

@@ -33,7 +33,8 @@ struct append_request {
   std::string key_hash;
   int64_t key_ttl_ms = 0;
   // An edit or a delete of the publication at offset `refers` (0: none): not_found when it is not
-  // in the store (or outside of `keep`), denied when its author is not `user` or `user` is empty
+  // in the store (or outside of `keep`, or an edit itself: a delete of the original would leave
+  // edits of that one), denied when its author is not `user` or `user` is empty
   // (nobody can be told from another then). With is_delete its data, and that of all edits of it,
   // becomes null.
   uint64_t refers = 0;
@@ -94,7 +95,7 @@ struct store_stats {
   uint64_t commits = 0;    // transactions
   uint64_t committed = 0;  // publications
   uint64_t failures = 0;   // answers with io or unavailable
-  uint64_t bytes = 0;      // size of the file(s); memory store: of the kept publications
+  uint64_t bytes = 0;      // size of the file(s); memory store: of all it keeps
   bool is_ready = false;   // can it commit now?
 };
 
@@ -110,7 +111,9 @@ class store {
 
   virtual core::err read(core::loop* home, read_request&& r, read_cb cb, void* user) noexcept = 0;
 
-  // Deletes a channel's publications; its position stays, so that no offset is used twice.
+  // Deletes the publications that the channel has now, oldest first, perhaps in several
+  // transactions (other requests go between; after an error some may be gone). Its position stays,
+  // so that no offset is used twice.
   virtual core::err remove_history(core::loop* home, std::string channel, done_cb cb,
                                    void* user) noexcept = 0;
 
@@ -144,10 +147,12 @@ struct sqlite_options {
   bool is_full_sync =
       true;              // PRAGMA synchronous=FULL (power loss), else NORMAL (process crash only)
   uint32_t readers = 2;  // threads
-  uint32_t queue_max = 65536;               // writes not yet answered, and as many reads
+  uint32_t queue_max = 65536;  // writes not yet answered, and as many reads; half of it for writes
+                               // without a callback
   uint64_t queue_bytes_max = 256ull << 20;  // of writes; beyond either: full
-  uint32_t commit_count_max = 2048;         // publications a transaction
-  uint32_t sweep_ms = 10'000;               // retention and expired keys
+  uint64_t read_bytes_max = 64ull << 20;  // of answers on their way to the loops; the readers wait
+  uint32_t commit_count_max = 2048;       // publications a transaction
+  uint32_t sweep_ms = 10'000;             // retention and expired keys
   uint64_t bytes_max =
       0;  // the database file grows no further, appends answer io; 0: no bound but the disk
   const core::clock_source* clock = core::system_clock();  // for the sweep

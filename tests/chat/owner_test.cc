@@ -683,6 +683,23 @@ TEST_F(owner_test, IdleChannelsAreForgotten) {
   EXPECT_EQ(bus(0).subscribes, 2);
 }
 
+TEST_F(owner_test, LingeringChannelsAreBounded) {
+  begin(1);
+  constexpr uint32_t kMany = core::kOwnerIdleChannelsMax + 100;
+  fake_client* c = client(0, "room");
+  for (uint32_t i = 0; i < kMany; ++i) {
+    c->channel = "c" + std::to_string(i);
+    c->subscribe(false);
+    bus(0).finish();
+    c->unsubscribe();
+  }
+  EXPECT_EQ(w->counters(0).channels_owned.get(), kMany);
+  w->pass(1500);
+  EXPECT_EQ(w->counters(0).channels_owned.get(), core::kOwnerIdleChannelsMax);
+  EXPECT_EQ(owned(0, "c99"), nullptr) << "the longest idle go first";
+  EXPECT_NE(owned(0, "c100"), nullptr);
+}
+
 TEST_F(owner_test, LostContinuitySendsEverybodyBackAndTheyRecover) {
   begin(3);
   const std::string channel = w->channel_of(0);

@@ -263,6 +263,80 @@ class write_stop {
   outsider db_;
 };
 
+TEST_F(sqlite_test, leaves_out_what_meets_damage_and_commits_the_others_of_the_batch) {
+  open();
+  for (int i = 0; i < 200; ++i) c_.say("a", std::string(500, 'x'));
+  c_.say("b", "fine");
+  close();
+  std::string leaf;
+  {
+    outsider db(o_.path);
+    leaf = db.ask(
+        "SELECT pageno FROM dbstat WHERE name = 'publication' AND pagetype = 'leaf' ORDER BY path "
+        "LIMIT 1 OFFSET 10");
+  }
+  damage(o_.path, (std::stoll(leaf) - 1) * 4096, 4096);
+  open();
+  uint64_t bad = 1;
+  while (c_.append(reference("a", "alice", bad, false)).rc != core::err::io) ASSERT_LT(++bad, 200u);
+  const uint64_t top = c_.top("a");
+  std::vector<std::unique_ptr<pending<store::append_result>>> waiting;
+  {
+    write_stop stop(o_.path);
+    for (int i = 0; i < 10; ++i) {
+      waiting.push_back(std::make_unique<pending<store::append_result>>());
+      waiting.back()->home = loops_.at(0);
+      store::append_request r = i % 2 == 0 ? message("b", std::to_string(i)) : message("a", "y");
+      if (i == 1 || i == 5) r = reference("a", "alice", bad, true);
+      if (i == 8) r = with_key(std::move(r), "k", "h");
+      ASSERT_EQ(s_->append(loops_.at(0), std::move(r), pending<store::append_result>::answered,
+                           waiting.back().get()),
+                core::err::ok);
+    }
+  }
+  for (int i = 0; i < 10; ++i)
+    EXPECT_EQ(waiting[i]->wait().rc, i == 1 || i == 5 ? core::err::io : core::err::ok) << i;
+  EXPECT_EQ(c_.pages("b"), "1:fine 2:0 3:2 4:4 5:6 6:8");
+  EXPECT_EQ(c_.top("a"), top + 3);
+  EXPECT_TRUE(c_.append(with_key(message("b", "8"), "k", "h")).is_duplicate);
+  EXPECT_TRUE(s_->stats().is_ready);
+}
+
+TEST_F(sqlite_test, sweeps_what_stands_behind_a_damaged_channel) {
+  o_.sweep_ms = 3'600'000;
+  open();
+  const auto fill = [&](const std::string& channel, int n, uint64_t size_max) {
+    for (int i = 0; i < n; ++i) {
+      store::append_request r = message(channel, std::string(500, 'x'));
+      r.keep.size_max = size_max;
+      ASSERT_EQ(c_.append(std::move(r)).rc, core::err::ok);
+    }
+  };
+  fill("before", 50, 30);
+  fill("damaged", 200, 10);
+  fill("behind", 50, 30);
+  fill("last", 20, 0);
+  close();
+  std::string leaf;
+  {
+    outsider db(o_.path);
+    leaf = db.ask(
+        "SELECT pageno FROM dbstat WHERE name = 'publication' AND pagetype = 'leaf' ORDER BY path "
+        "LIMIT 1 OFFSET 15");
+  }
+  damage(o_.path, (std::stoll(leaf) - 1) * 4096, 4096);
+  o_.sweep_ms = 20;
+  open();
+  const auto count = [&](const std::string& channel) {
+    return outsider(o_.path).ask(
+        "SELECT count(*) FROM publication WHERE channel_id = (SELECT id FROM channel WHERE name = "
+        "'" +
+        channel + "')");
+  };
+  eventually([&] { return count("behind") == "30" && count("before") == "30"; });
+  EXPECT_EQ(c_.say("last", "x").offset, 21u);
+}
+
 TEST_F(sqlite_test, commits_what_waits_in_one_transaction) {
   open();
   c_.say("a", "0");
@@ -349,6 +423,29 @@ TEST_F(sqlite_test, refuses_beyond_the_queues_maximum) {
   }
   eventually([&] { return answered.load() == 20; });
   EXPECT_EQ(c_.say("a", "y").offset, 21u);
+}
+
+TEST_F(sqlite_test, keeps_half_of_the_queue_for_what_somebody_waits_for) {
+  o_.queue_max = 20;
+  open();
+  std::atomic<int> answered{0};
+  {
+    write_stop stop(o_.path);
+    for (int i = 0; i < 10; ++i)
+      ASSERT_EQ(s_->add_user_channel(loops_.at(0), {"alice"}, "a", nullptr, nullptr),
+                core::err::ok);
+    EXPECT_EQ(s_->add_user_channel(loops_.at(0), {"bob"}, "a", nullptr, nullptr), core::err::full);
+    for (int i = 0; i < 10; ++i)
+      ASSERT_EQ(s_->append(
+                    loops_.at(0), message("a", "x"),
+                    [](void* user, store::append_result&&) noexcept {
+                      ++*static_cast<std::atomic<int>*>(user);
+                    },
+                    &answered),
+                core::err::ok);
+  }
+  eventually([&] { return answered.load() == 10; });
+  EXPECT_EQ(c_.top("a"), 10u);
 }
 
 TEST_F(sqlite_test, refuses_beyond_the_queues_bytes) {
@@ -527,6 +624,207 @@ TEST_F(sqlite_test, keeps_the_log_short) {
   EXPECT_LT(std::filesystem::file_size(o_.path + "-wal"), 24u << 20);
   close();
   EXPECT_FALSE(std::filesystem::exists(o_.path + "-wal"));
+}
+
+// A herd that returns after a restart asks for more than its loops can take at once.
+TEST_F(sqlite_test, reads_no_further_than_the_loops_take) {
+  o_.read_bytes_max = 4 << 20;
+  open();
+  c_.say("a", std::string(1 << 20, 'x'));
+  constexpr uint32_t kReads = 40;
+  std::atomic<uint32_t> answered{0};
+  {
+    blocked_loop blocked(loops_.at(0));
+    for (uint32_t i = 0; i < kReads; ++i)
+      ASSERT_EQ(s_->read(
+                    loops_.at(0), page("a", 0, 1),
+                    [](void* user, store::read_result&& r) noexcept {
+                      EXPECT_EQ(r.pubs.size(), 1u);
+                      ++*static_cast<std::atomic<uint32_t>*>(user);
+                    },
+                    &answered),
+                core::err::ok);
+    eventually([&] { return s_->stats().queue <= kReads - 4; });
+    for (int i = 0; i < 50 && !HasFailure(); ++i) {  // time in which it could do wrong
+      EXPECT_GE(s_->stats().queue, kReads - 4 - o_.readers);
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+  }
+  eventually([&] { return answered.load() == kReads; });
+  {
+    blocked_loop blocked(loops_.at(0));
+    for (uint32_t i = 0; i < kReads; ++i)
+      ASSERT_EQ(s_->read(
+                    loops_.at(0), page("a", 0, 1),
+                    [](void* user, store::read_result&&) noexcept {
+                      ++*static_cast<std::atomic<uint32_t>*>(user);
+                    },
+                    &answered),
+                core::err::ok);
+    close();  // does not wait for the loop
+  }
+  eventually([&] { return answered.load() == 2 * kReads; });
+}
+
+// How many steps of its virtual machine SQLite takes for fn: a cost that is the same on every
+// machine.
+template <typename Fn>
+uint64_t steps(const store::db& d, Fn fn) {
+  uint64_t count = 0;
+  sqlite3_progress_handler(
+      d.handle, 1,
+      [](void* user) {
+        ++*static_cast<uint64_t*>(user);
+        return 0;
+      },
+      &count);
+  fn();
+  sqlite3_progress_handler(d.handle, 0, nullptr, nullptr);
+  return count;
+}
+
+struct costs {
+  uint64_t of_delete = 0, of_sweep = 0;
+};
+
+// In a channel with n publications, half of them edits, each with a key that lives on but for five.
+void measure(const std::string& path, int n, costs* out) {
+  store::writer w;
+  std::string why;
+  ASSERT_EQ(store::db_open(path, store::db_mode::read_write, &w.file, &why), core::err::ok) << why;
+  ASSERT_EQ(store::schema_open(&w.file, &w.epoch, &why), core::err::ok) << why;
+  ASSERT_TRUE(store::writer_prepare(&w));
+  ASSERT_TRUE(store::writer_begin(&w));
+  store::append_result result;
+  for (int i = 0; i < n; ++i) {
+    store::append_request r =
+        i % 2 == 0 ? message("a", "x") : reference("a", "alice", static_cast<uint64_t>(i), false);
+    r = with_key(std::move(r), "k" + std::to_string(i), "h", i < 5 ? 1 : 60'000);
+    ASSERT_TRUE(store::writer_append(&w, &r, &result));
+    ASSERT_EQ(result.rc, core::err::ok);
+  }
+  store::append_request r = reference("a", "alice", 1, true);
+  out->of_delete = steps(w.file, [&] { EXPECT_TRUE(store::writer_append(&w, &r, &result)); });
+  EXPECT_EQ(result.rc, core::err::ok);
+  ASSERT_TRUE(store::writer_commit(&w));
+  bool is_done = false;
+  out->of_sweep = steps(w.file, [&] { EXPECT_TRUE(store::writer_sweep(&w, 2000, &is_done)); });
+  EXPECT_TRUE(is_done);
+  int64_t keys = 0, blank = 0;
+  EXPECT_TRUE(store::db_int(&w.file, "SELECT count(*) FROM idempotency", &keys));
+  EXPECT_TRUE(
+      store::db_int(&w.file, "SELECT count(*) FROM publication WHERE data = 'null'", &blank));
+  EXPECT_EQ(keys, n - 5);
+  EXPECT_EQ(blank, 2) << "the message and its edit";
+  store::writer_close(&w);
+}
+
+// Both run on the writer's thread, and everybody waits for it.
+TEST_F(sqlite_test, deletes_and_sweeps_at_a_cost_that_does_not_grow_with_the_channel) {
+  costs few, many;
+  measure(dir_.file("few.sqlite"), 100, &few);
+  measure(dir_.file("many.sqlite"), 5000, &many);
+  EXPECT_LT(many.of_delete, 2 * few.of_delete);
+  EXPECT_LT(many.of_sweep, 2 * few.of_sweep);
+}
+
+TEST_F(sqlite_test, lets_others_between_the_slices_of_a_removal) {
+  open();
+  std::atomic<uint32_t> filled{0};
+  constexpr uint32_t kMany = 2 * store::kRemoveRowsMax + 10;
+  for (uint32_t i = 0; i < kMany; ++i)
+    ASSERT_EQ(s_->append(
+                  loops_.at(0), message("a", "x"),
+                  [](void* user, store::append_result&&) noexcept {
+                    ++*static_cast<std::atomic<uint32_t>*>(user);
+                  },
+                  &filled),
+              core::err::ok);
+  eventually([&] { return filled.load() == kMany; });
+  struct order {
+    std::atomic<int> count{0};
+    int removed = 0, appended = 0;
+  } o;
+  {
+    write_stop stop(o_.path);
+    ASSERT_EQ(s_->remove_history(
+                  loops_.at(0), "a",
+                  [](void* user, core::err rc) noexcept {
+                    EXPECT_EQ(rc, core::err::ok);
+                    auto* self = static_cast<order*>(user);
+                    self->removed = self->count + 1;
+                    ++self->count;
+                  },
+                  &o),
+              core::err::ok);
+    ASSERT_EQ(s_->append(
+                  loops_.at(0), message("a", "later"),
+                  [](void* user, store::append_result&& r) noexcept {
+                    EXPECT_EQ(r.offset, kMany + 1u);
+                    auto* self = static_cast<order*>(user);
+                    self->appended = self->count + 1;
+                    ++self->count;
+                  },
+                  &o),
+              core::err::ok);
+  }
+  eventually([&] { return o.count.load() == 2; });
+  EXPECT_LT(o.appended, o.removed);
+  EXPECT_EQ(c_.pages("a"), std::to_string(kMany + 1) + ":later") << "what came later stays";
+  EXPECT_EQ(c_.remove_history("a"), core::err::ok);
+  EXPECT_EQ(c_.pages("a"), "");
+  EXPECT_EQ(s_->stats().queue, 0u);
+}
+
+TEST_F(sqlite_test, finishes_a_removal_when_it_closes) {
+  open();
+  std::atomic<uint32_t> answered{0};
+  constexpr uint32_t kMany = 2 * store::kRemoveRowsMax + 10;
+  for (uint32_t i = 0; i < kMany; ++i)
+    ASSERT_EQ(s_->append(
+                  loops_.at(0), message("a", "x"),
+                  [](void* user, store::append_result&&) noexcept {
+                    ++*static_cast<std::atomic<uint32_t>*>(user);
+                  },
+                  &answered),
+              core::err::ok);
+  eventually([&] { return answered.load() == kMany; });
+  ASSERT_EQ(s_->remove_history(
+                loops_.at(0), "a",
+                [](void* user, core::err rc) noexcept {
+                  EXPECT_EQ(rc, core::err::ok);
+                  ++*static_cast<std::atomic<uint32_t>*>(user);
+                },
+                &answered),
+            core::err::ok);
+  reopen();
+  EXPECT_EQ(c_.pages("a"), "");
+  EXPECT_EQ(c_.top("a"), kMany);
+  eventually([&] { return answered.load() == kMany + 1; });
+}
+
+// A backup reads for minutes, and the log cannot start again meanwhile. It may grow; the commits
+// may not wait for it, each for as long as a lock is waited for.
+TEST_F(sqlite_test, commits_on_while_somebody_reads_for_long) {
+  open();
+  c_.say("a", "0");
+  const std::string big(1 << 20, 'x');
+  const std::string log = o_.path + "-wal";
+  {
+    outsider backup(o_.path);
+    backup.exec("BEGIN");
+    EXPECT_EQ(backup.ask("SELECT count(*) FROM publication"), "1");
+    while (std::filesystem::file_size(log) < 70u << 20)
+      ASSERT_EQ(c_.say("a", big).rc, core::err::ok);
+    const auto began = std::chrono::steady_clock::now();
+    for (int i = 0; i < 10; ++i) ASSERT_EQ(c_.say("a", "x").rc, core::err::ok);
+    EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(10));
+    EXPECT_EQ(backup.ask("SELECT count(*) FROM publication"), "1");
+    backup.exec("COMMIT");
+  }
+  const auto size = std::filesystem::file_size(log);
+  for (int i = 0; i < 40; ++i) ASSERT_EQ(c_.say("a", big).rc, core::err::ok);
+  EXPECT_LT(std::filesystem::file_size(log), size + (16u << 20)) << "it has started again";
 }
 
 // ---- kill -9

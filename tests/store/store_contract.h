@@ -336,6 +336,15 @@ TEST_P(store_contract, stores_an_edit_beside_the_original) {
   EXPECT_EQ(c_.pages("a"), "1:1 2:2 3:\"edited\"");
 }
 
+TEST_P(store_contract, refuses_an_edit_of_an_edit) {
+  say_many("a", 1);
+  EXPECT_EQ(c_.append(reference("a", "alice", 1, false)).offset, 2u);
+  EXPECT_EQ(c_.append(reference("a", "alice", 2, false)).rc, core::err::not_found)
+      << "deleting the original would not find it";
+  EXPECT_EQ(c_.append(reference("a", "alice", 2, true)).rc, core::err::not_found);
+  EXPECT_EQ(c_.append(reference("a", "alice", 1, false)).offset, 3u);
+}
+
 TEST_P(store_contract, blanks_a_deleted_message_and_its_edits) {
   say_many("a", 2);
   say_many("b", 1);
@@ -546,7 +555,7 @@ struct model {
     if (r.refers > 0) {
       const auto it = std::find_if(rows.begin(), rows.end(),
                                    [&](const row& x) { return x.pub.offset == r.refers; });
-      if (it == rows.end()) return core::err::not_found;
+      if (it == rows.end() || it->refers > 0) return core::err::not_found;
       if (it->user != r.user) return core::err::denied;
       for (row& x : rows)
         if (r.is_delete && (x.pub.offset == r.refers || x.refers == r.refers)) x.pub.data = "null";

@@ -64,7 +64,10 @@ class Server:
         if self.toml:
             (self.folder / "parley.toml").write_text(self.toml)
             command += ["--config", str(self.folder / "parley.toml")]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        # PARLEY_… of the tests themselves (PARLEY_CRASH_KILLS) are no settings, and those of the machine would change the server.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
+        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                        errors="replace")
         listening = threading.Event()
         process = self.process
 
