@@ -127,11 +127,20 @@ struct loop_group {
   std::thread watchdog;
   std::mutex lock;
   std::condition_variable changed;
+  uint32_t running = 0;  // loops that may still run messages
   bool is_stopping = false;
   bool is_running = false;
 };
 
 namespace {
+
+// A message that another loop still runs may look into this loop's part of the node (a request that
+// came from here): on_stop() frees that only when nobody runs messages any more.
+void await_others(loop_group* g) noexcept {
+  std::unique_lock<std::mutex> held(g->lock);
+  if (--g->running == 0) g->changed.notify_all();
+  g->changed.wait(held, [g] { return g->running == 0; });
+}
 
 void run_loop(loop* l) noexcept {
   t_current = l;
@@ -139,6 +148,7 @@ void run_loop(loop* l) noexcept {
   l->group->events->on_start(l->group->user, l);
   uv_run(&l->uv, UV_RUN_DEFAULT);
   l->busy_since_us.store(0, std::memory_order_relaxed);
+  await_others(l->group);
   l->group->events->on_stop(l->group->user, l);
   t_current = nullptr;
 }
@@ -261,6 +271,7 @@ void loop_group_start(loop_group* g, const loop_group_events* events, void* user
   g->events = events;
   g->user = user;
   g->is_running = true;
+  g->running = loop_group_size(g);
   for (loop* l : g->loops) l->thread = std::thread(run_loop, l);
   g->watchdog = std::thread(watch, g, g->loops[0]->clock->mono_us());
 }

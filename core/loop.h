@@ -48,8 +48,9 @@ struct loop_group;
 // calls on_start on its thread first, then serves until loop_group_stop().
 struct loop_group_events {
   void (*on_start)(void* user, loop* l) noexcept;
-  void (*on_stop)(void* user,
-                  loop* l) noexcept;  // last call on the loop's thread, all handles of ours closed
+  // The last call on the loop's thread: all handles of ours are closed, and no loop of the group
+  // runs messages any more.
+  void (*on_stop)(void* user, loop* l) noexcept;
 };
 err loop_group_create(uint32_t count, const loop_options& options, loop_group** out) noexcept;
 uint32_t loop_group_size(const loop_group* g) noexcept;

@@ -91,8 +91,7 @@ bool parse_override(od::value v, api_call* c) noexcept {
   return each_field(v, [c](std::string_view name, od::value f) {
     if (name == "presence") return parse_switch(f, &c->has_presence, &c->presence);
     if (name == "join_leave") return parse_switch(f, &c->has_join_leave, &c->join_leave);
-    c->refusal =
-        "override of " + std::string(name) + " is not offered: presence and join_leave are";
+    c->refusal = "this override is not offered: presence and join_leave are";
     return true;
   });
 }
@@ -102,6 +101,8 @@ bool refuse_field(api_call* c, std::string_view name, std::string_view remedy) n
   c->refusal = std::string(name).append(" is not offered: ").append(remedy);
   return true;
 }
+
+constexpr std::string_view kInsteadOfVersion = "use idempotency_key against repeated publications";
 
 bool parse_field(command_parser* p, std::string_view name, od::value f, api_call* c) noexcept {
   if (name == "channel") return copy_text(f, &c->channels.emplace_back());
@@ -117,7 +118,7 @@ bool parse_field(command_parser* p, std::string_view name, od::value f, api_call
   if (name == "recover_since" || name == "since") return parse_position(f, c);
   if (name == "override") return parse_override(f, c);
   if (name == "whitelist") return copy_texts(f, &c->whitelist);
-  if (name == "disconnect") return parse_disconnect(f, c);
+  if (name == "disconnect") return c->method != api_method::disconnect || parse_disconnect(f, c);
   if (name == "expired") return get_flag(f, &c->expired);
   if (name == "expire_at") return get_signed(f, &c->expire_at);
   if (name == "limit") return get_signed(f, &c->limit);
@@ -129,8 +130,16 @@ bool parse_field(command_parser* p, std::string_view name, od::value f, api_call
     return text.empty() ||
            refuse_field(c, name, "channels carry JSON, so put it into data or info");
   }
-  if (name == "version" || name == "version_epoch")
-    return refuse_field(c, name, "use idempotency_key against repeated publications");
+  if (name == "version") {
+    uint64_t version;
+    if (!get_u64(f, &version)) return false;
+    return version == 0 || refuse_field(c, name, kInsteadOfVersion);
+  }
+  if (name == "version_epoch") {
+    std::string_view text;
+    if (!get_text(f, &text)) return false;
+    return text.empty() || refuse_field(c, name, kInsteadOfVersion);
+  }
   return true;
 }
 
@@ -170,6 +179,11 @@ void check_call(api_call* c) noexcept {
     c->refusal = "tags are larger than " + std::to_string(core::kInfoBytesMax) + " bytes";
   } else if (c->info.size() > core::kInfoBytesMax) {
     c->refusal = "info is larger than " + std::to_string(core::kInfoBytesMax) + " bytes";
+  } else if (m == api_method::subscribe && c->data.size() > kApiSubscribeDataBytesMax) {
+    c->refusal = "the data of a subscribe is larger than " +
+                 std::to_string(kApiSubscribeDataBytesMax) + " bytes";
+  } else if (c->whitelist.size() > kApiChannelsMax) {
+    c->refusal = "a whitelist holds at most " + std::to_string(kApiChannelsMax) + " clients";
   } else if (c->reason.size() > 123) {
     c->refusal = "the reason of a disconnect is longer than the 123 bytes that a close frame holds";
   }

@@ -15,6 +15,8 @@ namespace proto {
 
 inline constexpr uint32_t kApiCommandsMax = 1000;    // of one batch
 inline constexpr uint32_t kApiChannelsMax = 10'000;  // of one broadcast, and of a whole batch
+inline constexpr uint32_t kApiSubscribeDataBytesMax =
+    64 * 1024;  // goes into one push, beside the channel
 
 // One call; only the fields of its method are set. Owns everything: it waits for answers while the
 // parser serves others.

@@ -428,6 +428,13 @@ err http_feed(http_parser* p, const char* bytes, uint32_t len, uint32_t* consume
   return p->at == stage::done ? err::ok : err::again;
 }
 
+err http_parser_limit_body(http_parser* p, uint32_t body_bytes_max) noexcept {
+  p->body_bytes_max = std::min(p->body_bytes_max, body_bytes_max);
+  const bool has_left = p->at == stage::body || p->at == stage::chunk_data;
+  const uint64_t known = p->request.body.size() + (has_left ? p->left : 0);
+  return known > p->body_bytes_max ? err::too_big : err::ok;
+}
+
 bool http_parser_is_empty(const http_parser* p) noexcept {
   return !p->has_bytes;
 }

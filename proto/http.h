@@ -52,6 +52,9 @@ void http_parser_reset(http_parser* p, uint32_t head_bytes_max, uint32_t body_by
 // malformed, too_big: final; http_parser_status() is the status to answer (400, 413, 414, 431, 501,
 // 505) and http_parser_why() the sentence.
 core::err http_feed(http_parser* p, const char* bytes, uint32_t len, uint32_t* consumed) noexcept;
+// A lower bound for this request's body, once its head is known. too_big: it is longer already, or
+// says that it will be.
+core::err http_parser_limit_body(http_parser* p, uint32_t body_bytes_max) noexcept;
 bool http_parser_is_empty(
     const http_parser* p) noexcept;  // no byte of a request has been taken yet
 bool http_parser_has_head(

@@ -4,9 +4,9 @@
 //   request -> calls -> steps (a broadcast has one for each channel) -> chat/api.h -> a result for
 //   each step -> one answer
 //
-// A run lives until every step that was started has answered; its HTTP answer goes out when the
-// last step is done, or after kApiMsMax: then what is still on its way is answered with error 100
-// (the outcome is unknown) and the rest with 111.
+// A run lives until every step that was started has answered (or the loop ends); its HTTP answer
+// goes out when the last step is done, or after kApiMsMax: then what is still on its way is
+// answered with error 100 (the outcome is unknown) and the rest with 111.
 #include <cstddef>
 #include <new>
 
@@ -30,7 +30,9 @@ constexpr uint32_t kApiMsMax = 8000;  // server libraries give a call 10 s
 constexpr uint32_t kStepsInFlightMax =
     256;  // of one request: what its data may hold of the store's queue
 constexpr size_t kAnswerBytesMax =
-    6u << 20;  // below the out-queue of an HTTP connection, and history's last page on top
+    5u << 20;  // of what was read; with what was done and errors it stays below the 8 MiB that an
+               // HTTP connection's out-queue holds
+constexpr size_t kMemberBytes = 8;  // of JSON around each member of a presence
 constexpr uint32_t kSharedParserBytesMax =
     64 * 1024;  // larger bodies get a parser of their own, so that the loop's stays small
 
@@ -46,16 +48,42 @@ struct step {
 };
 
 struct run {
-  core::timer deadline;        // first: on_deadline() finds the run by it
+  core::timer deadline;   // first: on_deadline() finds the run by it
+  run* before = nullptr;  // the loop's list
+  run* after = nullptr;
   http_exchange* x = nullptr;  // null: answered
   chat::node_loop* node = nullptr;
+  core::timer_wheel* timers = nullptr;  // the loop's: outlives `node`
   proto::api_request request;
   std::vector<step> steps;
   uint32_t next = 0;  // first that is not started
   uint32_t in_flight = 0;
-  size_t bytes = 0;  // of results
+  size_t bytes = 0;      // of results
+  bool is_full = false;  // a result did not fit any more
   bool is_pumping = false;
 };
+
+thread_local run* t_runs = nullptr;  // a loop is a thread
+
+run* run_new() noexcept {
+  auto* r = new (std::nothrow) run;
+  CORE_ASSERT(r != nullptr);
+  r->after = t_runs;
+  if (t_runs != nullptr) t_runs->before = r;
+  t_runs = r;
+  return r;
+}
+
+void run_free(run* r) noexcept {
+  (r->before == nullptr ? t_runs : r->before->after) = r->after;
+  if (r->after != nullptr) r->after->before = r->before;
+  delete r;
+}
+
+// Methods whose results can fill an answer. Others only tell what was done, which is always said.
+bool is_large(api_method m) noexcept {
+  return m == api_method::presence || m == api_method::history || m == api_method::channels;
+}
 
 const proto::api_call& call_of(const step* s) noexcept {
   return s->of->request.calls[s->call];
@@ -94,7 +122,7 @@ void append_call(const run* r, size_t* at, std::string_view name, std::string* o
 }
 
 void answer(run* r) noexcept {
-  core::timer_stop(r->node->timers, &r->deadline);
+  core::timer_stop(r->timers, &r->deadline);
   std::string out;
   size_t at = 0;
   if (r->request.is_batch) {
@@ -114,11 +142,19 @@ void answer(run* r) noexcept {
 
 void pump(run* r) noexcept;
 
+void refuse_full(step* s) noexcept {
+  s->result.clear();
+  s->why = "the answer is full: ask again for this one";
+  s->code = chat::error::limit_exceeded;
+  s->of->is_full = true;
+}
+
 // Takes a step's end; the run may be gone afterwards.
 void finish(step* s, chat::error code) noexcept {
   run* r = s->of;
   s->is_done = true;
   s->code = code;
+  if (is_large(call_of(s).method) && r->bytes + s->result.size() > kAnswerBytesMax) refuse_full(s);
   r->bytes += s->result.size();
   --r->in_flight;
   if (!r->is_pumping) pump(r);
@@ -161,7 +197,12 @@ void on_answer(void* user, chat::request* q) noexcept {
       proto::history_object(&s->result, q->publications, q->top.offset, q->top.epoch);
     } else if (q->kind == chat::request_kind::presence) {
       std::vector<std::pair<std::string_view, std::string_view>> members;
-      for (const broker::member& m : q->members) members.emplace_back(m.client, m.info);
+      size_t bytes = kMemberBytes * 4;
+      for (const broker::member& m : q->members) {  // as many as fit
+        bytes += m.client.size() + m.info.size() + kMemberBytes;
+        if (bytes > kAnswerBytesMax) break;
+        members.emplace_back(m.client, m.info);
+      }
       proto::presence_object(&s->result, members);
     } else if (q->kind == chat::request_kind::presence_stats) {
       proto::presence_stats_object(&s->result, q->counts.clients, q->counts.users);
@@ -284,9 +325,9 @@ void start(step* s) noexcept {
     finish(s, chat::error::bad_request);
     return;
   }
-  if (r->bytes > kAnswerBytesMax) {
-    s->why = "the answer is full: ask again for this one";
-    finish(s, chat::error::limit_exceeded);
+  if (r->is_full && is_large(c.method)) {
+    refuse_full(s);
+    finish(s, s->code);
     return;
   }
   using kind = chat::api_user_op::kind;
@@ -338,7 +379,7 @@ void pump(run* r) noexcept {
   r->is_pumping = false;
   if (r->in_flight > 0) return;
   if (r->x != nullptr) answer(r);
-  delete r;
+  run_free(r);
 }
 
 void on_deadline(core::timer* t) noexcept {
@@ -364,15 +405,6 @@ bool is_key(const std::vector<std::string>& keys, std::string_view given) noexce
     is_one |= differs == 0;
   }
   return is_one;
-}
-
-bool may_call(const http_exchange* x, const proto::http_request& r) noexcept {
-  std::string_view given = r.header("x-api-key");
-  constexpr std::string_view kScheme = "apikey ";
-  const std::string_view authorization = r.header("authorization");
-  if (given.empty() && authorization.starts_with(kScheme))
-    given = authorization.substr(kScheme.size());
-  return !given.empty() && is_key(x->server->config.api_keys, given);
 }
 
 core::err parse(chat::node_loop* n, api_method method, std::string_view body,
@@ -401,12 +433,30 @@ void make_steps(run* r) noexcept {
 
 }  // namespace
 
+bool api_has_key(const node* n, const proto::http_request& r) noexcept {
+  std::string_view given = r.header("x-api-key");
+  constexpr std::string_view kScheme = "apikey ";
+  const std::string_view authorization = r.header("authorization");
+  if (given.empty() && authorization.starts_with(kScheme))
+    given = authorization.substr(kScheme.size());
+  return !given.empty() && is_key(n->config.api_keys, given);
+}
+
+void api_forget() noexcept {
+  while (t_runs != nullptr) {
+    run* r = t_runs;
+    core::timer_stop(r->timers, &r->deadline);
+    if (r->x != nullptr) http_answer(r->x, 503, kText, {}, "this node is shutting down\n");
+    run_free(r);
+  }
+}
+
 void api_request(http_exchange* x, proto::http_request&& r) noexcept {
   if (r.method != proto::http_method::post) {
     http_answer(x, 405, kText, "Allow: POST\r\n", "the server API is called by POST\n");
     return;
   }
-  if (!may_call(x, r)) {
+  if (!api_has_key(x->server, r)) {
     const bool has_keys = !x->server->config.api_keys.empty();
     http_answer(x, 401, kText, "WWW-Authenticate: apikey\r\n",
                 has_keys
@@ -423,16 +473,16 @@ void api_request(http_exchange* x, proto::http_request&& r) noexcept {
     http_answer(x, 404, kText, {}, "there is no such API method\n");
     return;
   }
-  auto* run_of = new (std::nothrow) run;
-  CORE_ASSERT(run_of != nullptr);
+  run* run_of = run_new();
   std::string why;
   if (parse(n, method, r.body, &run_of->request, &why) != core::err::ok) {
-    delete run_of;
+    run_free(run_of);
     http_answer(x, 400, kText, {}, why + "\n");
     return;
   }
   run_of->x = x;
   run_of->node = n;
+  run_of->timers = n->timers;
   make_steps(run_of);
   run_of->deadline.fire = on_deadline;
   core::timer_start(n->timers, &run_of->deadline, n->now_ms(n->self), kApiMsMax);

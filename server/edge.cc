@@ -70,11 +70,27 @@ namespace {
 // loop's last connection.
 thread_local edge_loop t_here;
 
-// The oldest holder is told to come back later (1013) and loses what it had begun.
+bool is_stranger(const edge* e) noexcept {
+  return e->http != nullptr ? !e->http->is_trusted : !e->is_connected;
+}
+
+// The holder to give up: the oldest stranger, so that strangers cannot drive out those who have
+// shown who they are; without one the oldest of all. nullptr: all are on the stack at once, cannot
+// be more than a few.
+lent* find_oldest() noexcept {
+  lent* oldest = nullptr;
+  for (lent* l = t_here.oldest.next; l != &t_here.oldest; l = l->next) {
+    if (l->is_busy) continue;
+    if (is_stranger(l->holder)) return l;
+    if (oldest == nullptr) oldest = l;
+  }
+  return oldest;
+}
+
+// Its holder is told to come back later (1013) and loses what it had begun.
 void evict_oldest() noexcept {
-  lent* l = t_here.oldest.next;
-  while (l != &t_here.oldest && l->is_busy) l = l->next;
-  if (l == &t_here.oldest) return;  // all are on the stack at once: cannot be more than a few
+  lent* l = find_oldest();
+  if (l == nullptr) return;
   edge* e = l->holder;
   (e->http != nullptr ? e->http->partial : e->partial) = nullptr;
   edge_give_back(l);

@@ -39,7 +39,8 @@ struct http_part {
   bool is_in_exchange = false;  // a request is being answered
   bool is_routing = false;      // inside route_request()
   bool is_in_body = false;
-  bool is_last = false;  // the peer has ended, or the node drains: no further request
+  bool is_trusted = false;  // this request shows an API key
+  bool is_last = false;     // the peer has ended, or the node drains: no further request
 };
 
 enum class edge_state : uint8_t { http, websocket, closing, gone };
@@ -64,8 +65,8 @@ inline edge* edge_of(core::conn* c) noexcept {
   return reinterpret_cast<edge*>(c);
 }
 
-lent* edge_borrow_reader(
-    edge* e) noexcept;  // may end the oldest holder of the loop with partial_evicted
+// May end another holder of the loop with partial_evicted: the oldest stranger, else the oldest.
+lent* edge_borrow_reader(edge* e) noexcept;
 lent* edge_borrow_parser(edge* e) noexcept;
 void edge_give_back(lent* l) noexcept;
 

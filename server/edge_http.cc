@@ -111,7 +111,7 @@ void take_request(edge* e) noexcept {
   proto::http_request r = std::move(*proto::http_parser_request(h->partial->parser));
   give_parser_back(e);
   core::timer_stop(core::loop_timers(e->link.home), &h->deadline);
-  h->is_in_body = false;
+  h->is_in_body = h->is_trusted = false;
   if (e->is_refused) {
     core::loop_counters(e->link.home)->handshake_refused.add();
     refuse(e, core::http_route::other, 503, "Retry-After: 5\r\n", "too many connections",
@@ -123,17 +123,32 @@ void take_request(edge* e) noexcept {
   }
 }
 
-// The head is here, the body is not: another deadline, and a client that waits for leave gets it
-// (RFC 9110 section 10.1.1).
+// The head is here, the body is not: is it welcome? Then another deadline, and a client that waits
+// for leave gets it (RFC 9110 section 10.1.1).
 void await_body(edge* e) noexcept {
   http_part* h = e->http;
   if (h->is_in_body) return;
   h->is_in_body = true;
+  const proto::http_request* r = proto::http_parser_request(h->partial->parser);
+  const body_rule rule = route_body(e->server, *r);
+  h->is_trusted = rule.is_trusted;
+  if (proto::http_parser_limit_body(h->partial->parser, rule.bytes_max) != err::ok) {
+    refuse(e, route_find(r->path), rule.status,
+           rule.status == 401 ? "WWW-Authenticate: apikey\r\n" : "", rule.why,
+           end_reason::http_bad);
+    return;
+  }
   arm(e, kHttpBodyMsMax);
-  std::string expect(proto::http_parser_request(h->partial->parser)->header("expect"));
+  std::string expect(r->header("expect"));
   std::transform(expect.begin(), expect.end(), expect.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   if (expect == "100-continue") send_text(e, "HTTP/1.1 100 Continue\r\n\r\n");
+}
+
+// Does the peer ask on without reading the answers it has? The next one would only add to them.
+bool is_backed_up(edge* e) noexcept {
+  if (e->link.queue_bytes > core::kHttpBacklogBytesMax) core::conn_flush(&e->link);
+  return e->link.queue_bytes > core::kHttpBacklogBytesMax;
 }
 
 // Takes the bytes of at most one request; false when the parser needs more than there is.
@@ -152,6 +167,7 @@ bool feed(edge* e, const char* bytes, uint32_t len, uint32_t* consumed) noexcept
       return true;
     case err::again:
       if (proto::http_parser_has_head(p)) await_body(e);
+      if (e->state != edge_state::http) give_parser_back(e);
       return false;
     default:
       refuse(e, core::http_route::other, proto::http_parser_status(p), {},
@@ -187,6 +203,10 @@ void edge_http_data(edge* e, char* bytes, uint32_t len) noexcept {
                                     // read
       e->http->waiting.append(bytes, len);
       core::conn_pause_read(&e->link);
+      return;
+    }
+    if (e->http->partial == nullptr && is_backed_up(e)) {
+      core::conn_close(&e->link, end_reason::slow);
       return;
     }
     uint32_t consumed = 0;

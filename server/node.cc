@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/uuid.h"
 #include "server/process_stats.h"
+#include "server/routes.h"
 #include "server/server.h"
 
 namespace server {
@@ -54,6 +55,7 @@ void on_stop(void* user, core::loop* l) noexcept {
   chat::node_loop** part = &n->chats[core::loop_index(l)];
   if (*part != nullptr) chat::node_loop_free(*part);
   *part = nullptr;
+  api_forget();
 }
 
 constexpr core::loop_group_events kLoopEvents = {on_start, on_stop};
@@ -187,6 +189,9 @@ void take_apart(node* n) {
   }
   if (n->history != nullptr)
     n->history->close();  // commits what is queued, also that of connections that are gone
+  // The answers to that, from loop to loop: to a channel's owner and on to who asked, or a visit of
+  // every loop.
+  for (size_t i = 0; n->group != nullptr && i <= n->loops.size(); ++i) wait_for_loops(n);
   if (n->group != nullptr) {
     core::loop_group_stop(n->group);
     core::loop_group_free(n->group);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string>
 
+#include "core/limits.h"
 #include "proto/reply.h"
 #include "proto/token.h"
 #include "server/page.h"
@@ -158,6 +159,14 @@ http_route route_find(std::string_view path) noexcept {
   if (path == "/ready") return http_route::ready;
   if (path == "/metrics") return http_route::metrics;
   return http_route::page;
+}
+
+body_rule route_body(const node* n, const proto::http_request& r) noexcept {
+  if (route_find(r.path) != http_route::api)
+    return {core::kHttpBodyBytesMaxOfStrangers, 413, "the body is too large", false};
+  if (api_has_key(n, r)) return {core::kHttpBodyBytesMax, 413, "the body is too large", true};
+  return {core::kHttpBodyBytesMaxOfStrangers, 401, "the X-API-Key header must hold an API key",
+          false};
 }
 
 void route_request(http_exchange* x, proto::http_request&& r) noexcept {

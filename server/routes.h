@@ -18,6 +18,16 @@ struct http_exchange {
   bool is_keep_alive, is_head;
 };
 
+// What body a request may have, by its head; a longer one is refused with this status before it is
+// taken.
+struct body_rule {
+  uint32_t bytes_max;
+  int status;
+  std::string_view why;
+  bool is_trusted;  // shows an API key
+};
+body_rule route_body(const node* n, const proto::http_request& r) noexcept;
+
 // The route of a path (before '?'), as the metrics know it.
 core::http_route route_find(std::string_view path) noexcept;
 // Takes the exchange. Exactly one http_answer() follows, on the same loop, perhaps inside.
@@ -29,5 +39,8 @@ void http_answer(http_exchange* x, int status, std::string_view content_type,
 
 // server/api_http.cc: POST /api/METHOD with X-API-Key or "Authorization: apikey KEY".
 void api_request(http_exchange* x, proto::http_request&& r) noexcept;
+bool api_has_key(const node* n, const proto::http_request& r) noexcept;  // one of the node's
+// The loop ends, and no answer comes any more: drops what waits for one.
+void api_forget() noexcept;
 
 }  // namespace server

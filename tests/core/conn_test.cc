@@ -246,6 +246,19 @@ TEST_F(conn_test, the_queue_holds_its_maximum_and_not_one_byte_more) {
   });
 }
 
+// The bound may become smaller than what waits already: that is beyond it, not below.
+TEST_F(conn_test, the_queues_bound_may_become_smaller) {
+  std::unique_ptr<client_socket> client;
+  link* k = open(&client, 1000);
+  on_loop([&] {
+    say(k, std::string(500, 'a'));
+    k->c.queue_bytes_max = 100;
+    say(k, "b");
+    EXPECT_EQ(k->c.state, conn_state::closing);
+  });
+  EXPECT_EQ(wait_end(k), end_reason::slow);
+}
+
 TEST_F(conn_test, a_reader_that_stops_is_closed_as_slow) {
   std::unique_ptr<client_socket> client;
   link* k = open(&client, 64 * 1024, 4096);

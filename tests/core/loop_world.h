@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <functional>
 #include <future>
 #include <string>
@@ -100,7 +101,7 @@ class client_socket {
     std::string bytes(n, '\0');
     size_t got = 0;
     while (got < n) {
-      const ssize_t r = recv(fd_, bytes.data() + got, n - got, 0);
+      const ssize_t r = receive(bytes.data() + got, n - got);
       if (r <= 0) break;
       got += static_cast<size_t>(r);
     }
@@ -109,10 +110,19 @@ class client_socket {
   }
   bool at_end() {
     char c;
-    return recv(fd_, &c, 1, 0) == 0;
+    return receive(&c, 1) == 0;
   }
 
  private:
+  // libuv from 1.45 on has an io_uring whose work may interrupt a system call of the thread that
+  // made the loops.
+  ssize_t receive(char* to, size_t n) {
+    ssize_t r;
+    do {
+      r = recv(fd_, to, n, 0);
+    } while (r < 0 && errno == EINTR);
+    return r;
+  }
   int fd_;
 };
 

@@ -1,11 +1,6 @@
 // The edge on a real node with real loops: raw sockets on loopback speak HTTP and WebSocket, well
 // and badly.
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <memory>
 #include <string>
@@ -14,118 +9,12 @@
 #include "core/limits.h"
 #include "server/page.h"
 #include "server/server.h"
+#include "tests/server/wire.h"
 
 namespace {
 
 using std::string;
-
-constexpr int kWaitMs = 10'000;  // for something that must come: beyond it the test has failed
-
-struct wire {
-  int fd = -1;
-  string in;
-  explicit wire(uint16_t port) {
-    fd = ::socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in a{};
-    a.sin_family = AF_INET;
-    a.sin_port = htons(port);
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&a), sizeof a), 0);
-  }
-  wire(const wire&) = delete;
-  wire& operator=(const wire&) = delete;
-  ~wire() { ::close(fd); }
-  wire& send(const string& bytes) {
-    for (size_t at = 0; at < bytes.size();) {
-      const ssize_t n = ::send(fd, bytes.data() + at, bytes.size() - at, MSG_NOSIGNAL);
-      if (n <= 0) break;
-      at += static_cast<size_t>(n);
-    }
-    return *this;
-  }
-  wire& send_slowly(const string& bytes) {
-    for (const char c : bytes) send(string(1, c));
-    return *this;
-  }
-  // One read; false at the end or when nothing comes.
-  bool more() {
-    pollfd p{fd, POLLIN, 0};
-    if (::poll(&p, 1, kWaitMs) != 1) {
-      ADD_FAILURE() << "nothing came; so far: " << in;
-      return false;
-    }
-    char block[65536];
-    const ssize_t n = ::recv(fd, block, sizeof block, 0);
-    if (n <= 0) return false;
-    in.append(block, static_cast<size_t>(n));
-    return true;
-  }
-  // Everything up to and with `marker`; "" when the end comes first.
-  string until(const string& marker) {
-    for (;;) {
-      const size_t at = in.find(marker);
-      if (at != string::npos) {
-        const string out = in.substr(0, at + marker.size());
-        in.erase(0, out.size());
-        return out;
-      }
-      if (!more()) return {};
-    }
-  }
-  string rest() {
-    while (more()) {
-    }
-    return std::move(in);
-  }
-  // One answer: head and body.
-  string answer() {
-    string head = until("\r\n\r\n");
-    const size_t at = head.find("Content-Length: ");
-    const size_t n = at == string::npos ? 0 : std::stoul(head.substr(at + 16));
-    while (in.size() < n && more()) {
-    }
-    head += in.substr(0, n);
-    in.erase(0, n);
-    return head;
-  }
-};
-
-string frame(int first, const string& payload, bool is_masked = true) {
-  string out(1, static_cast<char>(first));
-  const char bit = is_masked ? '\x80' : '\0';
-  const size_t n = payload.size();
-  if (n < 126) {
-    out.push_back(static_cast<char>(bit | static_cast<char>(n)));
-  } else if (n < 65536) {
-    out += {static_cast<char>(bit | 126), static_cast<char>(n >> 8), static_cast<char>(n)};
-  } else {
-    out.push_back(static_cast<char>(bit | 127));
-    for (int shift = 56; shift >= 0; shift -= 8) out.push_back(static_cast<char>(n >> shift));
-  }
-  if (is_masked) out.append(4, '\0');  // a key that changes nothing
-  return out + payload;
-}
-string text(const string& s) {
-  return frame(0x81, s);
-}
-string close_frame(int code, const string& reason = "") {
-  return string{'\x88', static_cast<char>(2 + reason.size()), static_cast<char>(code >> 8),
-                static_cast<char>(code)} +
-         reason;
-}
-
-string get(const string& path, const string& headers = "") {
-  return "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n" + headers + "\r\n";
-}
-string post(const string& path, const string& body) {
-  return "POST " + path +
-         " HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + std::to_string(body.size()) +
-         "\r\n\r\n" + body;
-}
-const string kUpgrade = get("/connection/websocket",
-                            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: "
-                            "13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n");
-const string kConnect = text(R"({"id":1,"connect":{}})");
+using namespace wired;
 
 struct edge_test : testing::Test {
   server::node* n = nullptr;
@@ -218,6 +107,30 @@ TEST_F(edge_test, pipelined_requests_are_answered_in_order) {
     EXPECT_TRUE(w->answer().ends_with("\r\n\r\nok\n"));
     EXPECT_NE(w->answer().find("\"user\":\"Ann\""), string::npos);
     EXPECT_TRUE(w->answer().starts_with("HTTP/1.1 404 "));
+  }
+}
+
+// Answers that nobody reads do not pile up: a peer that asks on without reading is slow.
+TEST_F(edge_test, pipelining_without_reading_ends) {
+  start();
+  auto w = std::make_unique<wire>(port(), 4096);
+  const size_t each = ask(get("/metrics")).size();
+  string flood;
+  for (size_t bytes = 0; bytes < 14u << 20; bytes += each) flood += get("/metrics");
+  w->send(flood);
+  eventually(
+      [&] { return counters()->ended[static_cast<size_t>(core::end_reason::slow)].get() == 1; });
+}
+// … and whoever reads may pipeline as much as they like.
+TEST_F(edge_test, pipelining_with_reading_goes_on) {
+  start();
+  auto w = open();
+  const string request = get("/metrics");
+  for (int i = 0; i < 20; ++i) {
+    string some;
+    for (int k = 0; k < 10; ++k) some += request;
+    w->send(some);
+    for (int k = 0; k < 10; ++k) ASSERT_TRUE(w->answer().starts_with("HTTP/1.1 200 "));
   }
 }
 

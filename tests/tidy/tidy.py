@@ -24,10 +24,12 @@ ALLOWED = {
 # A library's header appears in one adapter per library (uv.h is the reactor's own).
 THIRD_PARTY = {
     r"^uv\.h$": {"core"},
-    r"^(wslay|llhttp|simdjson|jwt)": {"proto"},
+    r"^(wslay|llhttp|jwt)": {"proto"},
+    r"^simdjson": {"proto", "loadgen"},
     r"^sqlite3\.h$": {"store"},
-    r"^(CLI/|prometheus/)": {"server"},
-    r"^toml\+\+/": {"core"},
+    r"^CLI/": {"server", "loadgen"},
+    r"^prometheus/": {"server"},
+    r"^toml\+\+/": {"core", "loadgen"},
     r"^openssl/": {"core", "proto"},
 }
 

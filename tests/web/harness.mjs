@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
-const binary = process.env.PARLEYD ?? path.join(here, '../../build/parleyd');
+const binary = process.env.PARLEYD_BIN ?? path.join(here, '../../build/parleyd');
 const chromiumBin = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
 export const apiKey = 'page-test-api-key';
 export const waitMs = 15_000;   // for what happens at once; beyond it the test has failed
@@ -23,7 +23,7 @@ function die(text) {
 // No token secret is given: each start makes another, as it is for somebody who tries Parley out.
 export class Server {
   static async start({ toml = '' } = {}) {
-    if (!existsSync(binary)) die(`parleyd is not at ${binary}: build it (./dev build), or name it with PARLEYD`);
+    if (!existsSync(binary)) die(`parleyd is not at ${binary}: build it (./dev build), or name it with PARLEYD_BIN`);
     const s = new Server();
     s.folder = mkdtempSync(path.join(tmpdir(), 'parley-page-'));
     s.toml = toml;

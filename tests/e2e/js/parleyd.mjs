@@ -46,9 +46,11 @@ export class Server {
 
   async kill(signal = 'SIGKILL') {
     if (this.process.exitCode !== null || this.process.signalCode !== null) return this.process.exitCode;
-    const gone = once(this.process, 'exit');
+    const gone = once(this.process, 'close');   // its output has been read, too
     this.process.kill(signal);
     const [code] = await gone;
+    const report = this.lines.findIndex((line) => /Sanitizer|runtime error:/.test(line));
+    if (report >= 0) throw new Error(`a sanitizer's report:\n${this.lines.slice(report, report + 40).join('\n')}`);
     return code;
   }
 

@@ -80,7 +80,8 @@ class Server:
                     listening.set()
             listening.set()
 
-        threading.Thread(target=read, daemon=True).start()
+        self.reading = threading.Thread(target=read, daemon=True)
+        self.reading.start()
         assert listening.wait(DEADLINE_S), self.lines
         assert self.process.poll() is None, "parleyd ended:\n" + "\n".join(self.lines[-20:])
         return self
@@ -92,6 +93,9 @@ class Server:
             self.process.send_signal(how)
         code = self.process.wait(DEADLINE_S)
         self.process = None
+        self.reading.join(DEADLINE_S)
+        reports = [i for i, line in enumerate(self.lines) if "Sanitizer" in line or "runtime error:" in line]
+        assert not reports, "a sanitizer's report:\n" + "\n".join(self.lines[reports[0]:reports[0] + 40])
         return code
 
     @property

@@ -350,12 +350,13 @@ def test_half_open_and_reset(server):
         p.s.close()
 
 
+@pytest.mark.skipif("E2E_SANITIZED" in os.environ, reason="UBSan looks into memory through a pipe, for which no descriptor is left here")
 def test_descriptors_run_out(tmp_path):
     """EMFILE: those who are in stay served, and the server takes new ones as soon as it can."""
     import resource
     s = Server(tmp_path, store="memory", loops=1)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64) if os.environ.get("PARLEY_LOWER_HARD") else (64, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
     try:
         s.start()
     finally:

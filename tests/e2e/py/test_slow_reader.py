@@ -1,6 +1,7 @@
 """A reader that stops reading is dropped for being slow, harms nobody else, and gets everything when it comes back (P6)."""
 import asyncio
 import json
+import os
 import socket
 
 from parleyd import Server, Wire, channel_name, until
@@ -48,7 +49,8 @@ async def test_slow_reader(tmp_path):
             await until(lambda: len(seen) >= count, "everything at the good reader")   # or this process were the slow one
             assert count < 20_000, "never dropped"
         assert seen == list(range(1, count + 1))
-        assert server.rss_bytes() - before < 64 << 20
+        if "E2E_SANITIZED" not in os.environ:   # a sanitizer's shadow and quarantine are no memory of ours
+            assert server.rss_bytes() - before < 64 << 20
         assert any("slow" in line for line in server.lines), server.lines[-5:]
 
         back = await Wire().open(server.url)
