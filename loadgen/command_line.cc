@@ -1,0 +1,130 @@
+// The adapter of CLI11.
+#include "loadgen/command_line.h"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <charconv>
+
+namespace loadgen {
+namespace {
+
+void add_run_options(CLI::App* run, command_line* c) {
+  run->add_option("scenario", c->scenario, "The scenario file")->required();
+  run->add_option("--url", c->url,
+                  "ws://HOST:PORT/connection/websocket; HOST is a numeric address or localhost")
+      ->required();
+  run->add_option("--token-hmac-secret", c->hmac_secret,
+                  "Signs a token for each connection; without it none is sent");
+  run->add_option("--pid", c->pid,
+                  "The server's process id: its processor time and memory go into the report");
+  run->add_option("--metrics-url", c->metrics_url, "The server's Prometheus page (http://…)");
+  run->add_option("--out", c->out_dir, "Where report.json and report.html go")
+      ->capture_default_str();
+  run->add_option("--loops", c->loops, "Threads of the tool")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 256));
+  run->add_option("--source", c->sources, "Connect from this address; several are used in turns")
+      ->expected(1)
+      ->take_all();
+  run->add_option(
+         "--process", c->processes,
+         "NAME=COMMAND or NAME=pid:1234: a process that faults may name; a COMMAND is started")
+      ->expected(1)
+      ->take_all();
+  run->add_option("--ready-url", c->ready_url,
+                  "A started process is ready when this address answers 200 (http://…)");
+  run->add_option("--inject", c->injuries,
+                  "Break what the server sends, to prove that it is found: drop=1e-6, duplicate=, "
+                  "swap=, corrupt=, delay=0.001:200ms")
+      ->expected(1)
+      ->take_all();
+  run->add_option("--latency-ms", c->latency_ms, "Hold every frame of the server for this long");
+  run->add_option("--rate-factor", c->rate_factor, "Multiplies all rates of the scenario")
+      ->check(CLI::PositiveNumber);
+  run->add_option("--time-factor", c->time_factor, "Multiplies the length of all phases")
+      ->check(CLI::PositiveNumber);
+  run->add_flag("--quiet", c->is_quiet, "No progress, only the summary");
+}
+
+}  // namespace
+
+core::err command_line_parse(int argc, const char* const* argv, command_line* out,
+                             std::string* message) noexcept {
+  try {
+    CLI::App app(
+        "parley-load: drives a chat server from a seeded schedule, checks every message, and "
+        "reports how fast it was.\n"
+        "Exit: 0 clean, 1 objective missed or regression, 2 correctness violated, 3 could not run",
+        "parley-load");
+    app.require_subcommand(0, 1);
+    bool is_version = false;
+    app.add_flag("--version", is_version, "Print the version, and end");
+    CLI::App* run = app.add_subcommand("run", "Run a scenario");
+    add_run_options(run, out);
+    CLI::Option* seed = run->add_option("--seed", out->seed, "Instead of the scenario's");
+    CLI::App* plan = app.add_subcommand(
+        "schedule",
+        "Print a scenario's size and the digest of its schedule: equal seeds have equal ones");
+    plan->add_option("scenario", out->scenario, "The scenario file")->required();
+    CLI::Option* plan_seed = plan->add_option("--seed", out->seed, "Instead of the scenario's");
+    CLI::App* compare = app.add_subcommand(
+        "compare", "Is B slower than A? Several reports a side make the test sharper");
+    compare->add_option("--base", out->base, "A's report.json files")->required();
+    compare->add_option("--head", out->head, "B's report.json files")->required();
+    compare->add_flag("--json", out->is_json, "Print the verdict as JSON");
+    std::vector<std::string> args(argv, argv + argc);
+    std::reverse(args.begin(), args.end());  // CLI11 takes them from the last to the first
+    try {
+      app.parse(args);
+    } catch (const CLI::CallForHelp&) {
+      out->text = app.help();
+      return core::err::ok;
+    } catch (const CLI::Error& e) {
+      *message = e.what();
+      return core::err::invalid;
+    }
+    out->has_seed = seed->count() + plan_seed->count() > 0;
+    if (is_version) {
+      out->what = subcommand::version;
+    } else if (run->parsed()) {
+      out->what = subcommand::run;
+    } else if (plan->parsed()) {
+      out->what = subcommand::schedule;
+    } else if (compare->parsed()) {
+      out->what = subcommand::compare;
+    } else {
+      out->text = app.help();
+    }
+    return core::err::ok;
+  } catch (const std::exception& e) {
+    *message = e.what();
+    return core::err::invalid;
+  }
+}
+
+core::err url_parse(const std::string& url, std::string* host, uint16_t* port, std::string* target,
+                    std::string* why) {
+  constexpr std::string_view kScheme = "ws://";
+  *why = "--url is not ws://HOST:PORT/PATH: " + url;
+  if (url.starts_with("wss://")) *why = "TLS ends at the load balancer: --url takes ws://";
+  if (!url.starts_with(kScheme)) return core::err::invalid;
+  std::string_view rest = std::string_view(url).substr(kScheme.size());
+  const size_t slash = std::min(rest.find('/'), rest.size());
+  target->assign(rest.substr(slash));
+  rest = rest.substr(0, slash);
+  const size_t colon = rest.rfind(':');
+  if (colon == std::string_view::npos || colon == 0) return core::err::invalid;
+  host->assign(rest.substr(0, colon));
+  if (host->size() > 2 && host->front() == '[' && host->back() == ']')
+    *host = host->substr(1, host->size() - 2);
+  if (*host == "localhost") *host = "127.0.0.1";
+  const std::string_view digits = rest.substr(colon + 1);
+  const auto [end, rc] = std::from_chars(digits.data(), digits.data() + digits.size(), *port);
+  if (rc != std::errc() || end != digits.data() + digits.size() || *port == 0)
+    return core::err::invalid;
+  why->clear();
+  return core::err::ok;
+}
+
+}  // namespace loadgen

@@ -1,0 +1,562 @@
+// The main thread of a run: stages, faults and samples; then everybody's knowledge put together.
+#include "loadgen/engine.h"
+
+#include <sys/utsname.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <thread>
+
+#include "core/clock.h"
+#include "loadgen/sampler.h"
+#include "loadgen/worker.h"
+
+namespace loadgen {
+namespace {
+
+constexpr uint32_t kPollMs = 50;
+constexpr uint64_t kStartDelayUs = 200'000;  // from "go" to the first phase
+constexpr double kConnectGraceS = 20;        // beyond what the rate needs
+constexpr double kFinalReadsS = 60;
+constexpr uint32_t kQuietPolls = 6;  // nothing came for so long: nothing more will
+constexpr double kBusyShare = 0.7;   // of a core: beyond it a loop of the tool may be what is slow
+constexpr uint64_t kLateP99Us = 1000;
+constexpr uint32_t kRestartMsMax = 20'000;
+constexpr const char* kMetrics[] = {"parley_queue_bytes",
+                                    "parley_loop_lag_seconds",
+                                    "parley_store_queue",
+                                    "parley_clients_connected",
+                                    "parley_publications_total",
+                                    "parley_deliveries_total",
+                                    "parley_unsubscribes_insufficient_total"};
+
+void sleep_ms(uint32_t ms) {
+  const timespec t{static_cast<time_t>(ms / 1000), static_cast<long>(ms % 1000) * 1'000'000};
+  nanosleep(&t, nullptr);
+}
+
+uint64_t now_us() {
+  return core::system_clock()->mono_us();
+}
+
+void start_worker(void* user, core::loop* l) noexcept {
+  worker_begin(static_cast<world*>(user)->workers[core::loop_index(l)]);
+}
+void stop_worker(void*, core::loop*) noexcept {}
+constexpr core::loop_group_events kLoopEvents = {start_worker, stop_worker};
+
+template <void (*call)(worker*) noexcept>
+void on_all(const world& w) {
+  for (worker* one : w.workers) {
+    (void)core::loop_call(
+        one->home, [](core::loop*, void* user) noexcept { call(static_cast<worker*>(user)); }, one);
+  }
+}
+
+uint64_t sum(const world& w, core::counter worker::*field) {
+  uint64_t total = 0;
+  for (const worker* one : w.workers) total += (one->*field).get();
+  return total;
+}
+
+// A fault with its time.
+struct fault_event {
+  double at_s = 0;
+  const fault* what = nullptr;
+};
+
+std::vector<fault_event> expand_faults(const scenario& s) {
+  std::vector<fault_event> out;
+  for (size_t i = 0; i < s.faults.size(); ++i) {
+    const fault& f = s.faults[i];
+    random_stream r = random_from(s.seed, 2'000'000 + i);
+    const uint32_t times = f.every > 0 ? f.count : 1;
+    for (uint32_t n = 0; n < times; ++n) {
+      const double at = f.at + f.every * n + f.jitter * random_unit(&r);
+      if (f.every <= 0 || at < scenario_seconds(s)) out.push_back({at, &f});
+    }
+  }
+  std::sort(out.begin(), out.end(),
+            [](const fault_event& a, const fault_event& b) { return a.at_s < b.at_s; });
+  return out;
+}
+
+const char* fault_name(fault_kind k) {
+  static constexpr const char* kNames[] = {"kill", "stop", "pause", "restart", "cut", "run"};
+  return kNames[static_cast<size_t>(k)];
+}
+
+struct runner {
+  const scenario* asked;
+  const engine_options* options;
+  world all;
+  core::loop_group* group = nullptr;
+  sampler* samples = nullptr;
+  run_result* out;
+  std::string why;
+  std::thread faults;  // makes them, in order
+  std::atomic<bool> stops_faults{false};
+  std::vector<std::string> fault_errors;
+  double cpu_from = -1, tool_cpu_from = 0;
+  uint64_t delivered_from = 0;
+  uint64_t loop_cpu_from = 0, measured_from_us = 0;
+  uint64_t sampled_us = 0;
+};
+
+process* process_of(const runner* r, const std::string& name) {
+  for (process* p : r->options->processes) {
+    if (process_name(p) == name) return p;
+  }
+  return nullptr;
+}
+
+void cut_connections(runner* r, double share) {
+  struct cut {
+    worker* who;
+    double share;
+  };
+  for (worker* w : r->all.workers) {
+    auto* c = new cut{w, share};
+    if (!core::loop_call(
+            w->home,
+            [](core::loop*, void* user) noexcept {
+              auto* made = static_cast<cut*>(user);
+              worker_cut_share(made->who, made->share);
+              delete made;
+            },
+            c))
+      delete c;
+  }
+}
+
+core::err make_fault(runner* r, const fault& f, std::string* why) {
+  if (f.kind == fault_kind::cut) {
+    cut_connections(r, f.share);
+    return core::err::ok;
+  }
+  if (f.kind == fault_kind::run) {
+    if (std::system(f.command.c_str()) == 0) return core::err::ok;
+    *why = "\"" + f.command + "\" failed";
+    return core::err::io;
+  }
+  process* p = process_of(r, f.target);
+  if (p == nullptr) {
+    *why = "no --process is called " + f.target;
+    return core::err::not_found;
+  }
+  core::err rc = core::err::ok;
+  if (f.kind == fault_kind::pause) {
+    rc = process_pause(p);
+    sleep_ms(static_cast<uint32_t>(f.seconds * 1000));
+    return rc == core::err::ok ? process_resume(p) : rc;
+  }
+  // kill, stop and restart: the process comes back at once (kill: by SIGKILL, the others by
+  // SIGTERM).
+  rc = f.kind == fault_kind::kill ? process_kill(p) : process_stop(p, kRestartMsMax);
+  if (rc != core::err::ok && rc != core::err::timeout) return rc;
+  if (f.kind == fault_kind::stop) sleep_ms(static_cast<uint32_t>(f.seconds * 1000));
+  rc = process_start(p, r->options->log_dir + "/" + process_name(p) + ".log", r->options->ready_url,
+                     kRestartMsMax, why);
+  return rc;
+}
+
+void run_faults(runner* r) {
+  for (const fault_event& e : expand_faults(*r->asked)) {
+    const uint64_t start = r->all.start_us.load();
+    const uint64_t at = start + static_cast<uint64_t>(e.at_s * 1e6);
+    while (now_us() < at && !r->stops_faults.load())
+      sleep_ms(static_cast<uint32_t>(std::min<uint64_t>(kPollMs, (at - now_us()) / 1000 + 1)));
+    if (r->stops_faults.load()) return;
+    if (e.what->may_lose_recovery) r->all.may_lose_recovery.store(true);
+    r->all.late_until_us.store(UINT64_MAX);
+    std::string why;
+    const double began_s = static_cast<double>(now_us() - start) / 1e6;
+    const core::err rc = make_fault(r, *e.what, &why);
+    r->out->faults.push_back({began_s, std::string(fault_name(e.what->kind)) +
+                                           (e.what->target.empty() ? "" : " " + e.what->target)});
+    if (rc != core::err::ok)
+      r->fault_errors.push_back(std::string(fault_name(e.what->kind)) + ": " +
+                                (why.empty() ? core::err_text(rc) : why));
+    r->all.late_until_us.store(now_us() - start +
+                               static_cast<uint64_t>(r->asked->delivery_deadline_s * 1e6));
+  }
+}
+
+void second_totals(const world& w, second_sample* s) {
+  s->sent = sum(w, &worker::sent);
+  s->acked = sum(w, &worker::acked);
+  s->delivered = sum(w, &worker::delivered);
+  s->errors = sum(w, &worker::errors);
+  s->connected = sum(w, &worker::ready);
+}
+
+// Once a second: what the server and the tool use; the rest of the series is filled at the end.
+void sample(runner* r, const char* stage) {
+  const uint64_t now = now_us();
+  if (now - r->sampled_us < 1'000'000) return;
+  r->sampled_us = now;
+  second_sample s;
+  const uint64_t start = r->all.start_us.load();
+  s.at_s = start == 0 || now < start ? 0 : static_cast<double>(now - start) / 1e6;
+  if (r->samples != nullptr) {
+    if (!r->options->processes.empty() && r->options->server_pid == 0 &&
+        process_pid(r->options->processes[0]) != 0)
+      sampler_follow(r->samples, process_pid(r->options->processes[0]));
+    sampler_take(r->samples, &s);
+  }
+  if (start != 0 && now >= start) r->out->series.push_back(s);
+  second_totals(r->all, &s);
+  if (r->options->on_second != nullptr) r->options->on_second(r->options->user, stage, s);
+}
+
+void wait_poll(runner* r, const char* stage) {
+  sleep_ms(kPollMs);
+  sample(r, stage);
+}
+
+bool connect_all(runner* r) {
+  const double seconds =
+      r->all.plan->peers / std::max(1.0, r->asked->connect_rate) + kConnectGraceS;
+  const uint64_t until = now_us() + static_cast<uint64_t>(seconds * 1e6);
+  while (sum(r->all, &worker::ready) < r->all.plan->peers && now_us() < until)
+    wait_poll(r, "connecting");
+  return sum(r->all, &worker::ready) == r->all.plan->peers;
+}
+
+void begin_measuring(runner* r) {
+  on_all<worker_report>(r->all);
+  r->measured_from_us = now_us();
+  r->cpu_from = sampler_server_cpu_s(r->samples);
+  r->tool_cpu_from = sampler_tool_cpu_s(r->samples);
+  r->delivered_from = sum(r->all, &worker::delivered);
+}
+
+std::string stage_text(const phase& p, double left_s) {
+  char text[96];
+  std::snprintf(text, sizeof text, "%s, %.0f s left", p.name.empty() ? "load" : p.name.c_str(),
+                std::max(0.0, left_s));
+  return text;
+}
+
+void run_phases(runner* r) {
+  const uint64_t start = r->all.start_us.load();
+  bool is_measuring = false;
+  for (size_t i = 0; i < r->asked->phases.size(); ++i) {
+    const uint64_t end = start + r->all.phase_end_us[i];
+    while (now_us() < end) {
+      const uint64_t begin = start + (i == 0 ? 0 : r->all.phase_end_us[i - 1]);
+      if (!is_measuring && r->asked->phases[i].is_measured && now_us() >= begin) {
+        is_measuring = true;
+        begin_measuring(r);
+      }
+      wait_poll(r, stage_text(r->asked->phases[i],
+                              static_cast<double>(end - std::min(end, now_us())) / 1e6)
+                       .c_str());
+    }
+  }
+  if (!is_measuring) begin_measuring(r);
+}
+
+// Window mode has no time line: it ends when all messages have come.
+void run_window(runner* r) {
+  while (now_us() < r->all.start_us.load()) sleep_ms(1);
+  begin_measuring(r);
+  const uint64_t want = static_cast<uint64_t>(r->asked->messages) * r->all.plan->rooms.size();
+  const uint64_t until = now_us() + static_cast<uint64_t>(scenario_seconds(*r->asked) * 1e6);
+  while (sum(r->all, &worker::acked) < want && now_us() < until) wait_poll(r, "window");
+}
+
+// Until every message is where it belongs, or the time for that is over.
+void drain(runner* r) {
+  const uint64_t until = now_us() + static_cast<uint64_t>(r->asked->drain_s * 1e6);
+  uint64_t before = UINT64_MAX;
+  uint32_t quiet = 0;
+  while (now_us() < until && quiet < kQuietPolls) {
+    on_all<worker_report>(r->all);
+    wait_poll(r, "draining");
+    const uint64_t delivered = sum(r->all, &worker::delivered);
+    const bool is_done = sum(r->all, &worker::waiting) == 0 && sum(r->all, &worker::owed) == 0;
+    quiet = is_done && delivered == before ? quiet + 1 : 0;
+    before = delivered;
+  }
+}
+
+void read_back(runner* r) {
+  on_all<worker_final>(r->all);
+  const uint64_t until = now_us() + static_cast<uint64_t>(kFinalReadsS * 1e6);
+  uint32_t quiet = 0;
+  while (now_us() < until && quiet < 2) {
+    wait_poll(r, "reading history back");
+    quiet = sum(r->all, &worker::finals) == 0 ? quiet + 1 : 0;
+    on_all<worker_report>(r->all);
+  }
+}
+
+void close_all(runner* r) {
+  r->all.is_ending.store(true);
+  on_all<worker_end>(r->all);
+  core::loop_group_stop(r->group);
+}
+
+void merge_latencies(runner* r) {
+  run_result* out = r->out;
+  for (const worker* w : r->all.workers) {
+    for (size_t c = 0; c < static_cast<size_t>(latency_class::kCount); ++c) {
+      if (w->latencies[c].total > 0)
+        histogram_merge(&out->latencies[latency_class_name(static_cast<latency_class>(c))],
+                        w->latencies[c]);
+    }
+    for (size_t g = 0; g < w->by_group.size(); ++g) {
+      if (w->by_group[g].total > 0)
+        histogram_merge(&out->latencies["delivery/" + r->asked->rooms[g].name], w->by_group[g]);
+    }
+  }
+}
+
+void merge_series(runner* r) {
+  const size_t ended =
+      r->out->series.empty() ? 0 : static_cast<size_t>(r->out->series.back().at_s) + 1;
+  std::vector<second_sample> series(std::min(r->all.seconds, ended));
+  for (size_t i = 0; i < series.size(); ++i) {
+    second_sample& s = series[i];
+    s.at_s = static_cast<double>(i);
+    histogram h;
+    for (const worker* w : r->all.workers) {
+      const second_slot& slot = w->seconds[i];
+      s.sent += slot.sent;
+      s.acked += slot.acked;
+      s.delivered += slot.delivered;
+      s.errors += slot.errors;
+      histogram_merge(&h, slot.delivery);
+    }
+    s.delivery_p50_us = histogram_at(h, 0.5);
+    s.delivery_p99_us = histogram_at(h, 0.99);
+    s.delivery_max_us = h.max;
+    s.connected = r->out->connections;
+  }
+  for (const second_sample& taken : r->out->series) {
+    const auto i = static_cast<size_t>(taken.at_s);
+    if (i >= series.size()) continue;
+    series[i].tool_cpu = taken.tool_cpu;
+    series[i].server_cpu = taken.server_cpu;
+    series[i].server_rss_bytes = taken.server_rss_bytes;
+    series[i].server_metrics = taken.server_metrics;
+  }
+  r->out->series = std::move(series);
+}
+
+void merge_checks(runner* r) {
+  const uint64_t now = now_us() - r->all.start_us.load();
+  const checker* merged = r->all.workers[0]->checks;
+  for (size_t i = 1; i < r->all.workers.size(); ++i)
+    checker_merge(r->all.workers[0]->checks, r->all.workers[i]->checks, now);
+  for (worker* w : r->all.workers) checker_finish(w->checks, merged, now);
+  for (const worker* w : r->all.workers) {
+    for (size_t k = 0; k < static_cast<size_t>(violation_kind::kCount); ++k)
+      r->out->violations[k] += checker_counts(w->checks)[k];
+    for (const violation& v : checker_violations(w->checks)) {
+      if (r->out->kept.size() < kViolationsKept) r->out->kept.push_back(v);
+    }
+  }
+}
+
+void add_objective(run_result* out, const char* name, double allowed, double measured) {
+  if (allowed >= 0) out->objectives.push_back({name, allowed, measured, measured <= allowed});
+}
+
+void judge(runner* r) {
+  const objective& o = r->asked->goals;
+  run_result* out = r->out;
+  const auto ms = [out](const char* name, double q) {
+    const auto at = out->latencies.find(name);
+    return at == out->latencies.end() ? 0.0
+                                      : static_cast<double>(histogram_at(at->second, q)) / 1000;
+  };
+  add_objective(out, "delivery_p50_ms", o.delivery_p50_ms, ms("delivery", 0.5));
+  add_objective(out, "delivery_p99_ms", o.delivery_p99_ms, ms("delivery", 0.99));
+  add_objective(out, "delivery_p999_ms", o.delivery_p999_ms, ms("delivery", 0.999));
+  add_objective(out, "delivery_max_ms", o.delivery_max_ms, ms("delivery", 1));
+  add_objective(out, "ack_p99_ms", o.ack_p99_ms, ms("ack", 0.99));
+  add_objective(out, "connect_p99_ms", o.connect_p99_ms, ms("connect", 0.99));
+  add_objective(out, "subscribe_p99_ms", o.subscribe_p99_ms, ms("subscribe", 0.99));
+  add_objective(out, "recovery_p99_ms", o.recovery_p99_ms, ms("recovery", 0.99));
+  add_objective(out, "history_p99_ms", o.history_p99_ms, ms("history", 0.99));
+  add_objective(out, "reconnect_all_s", o.reconnect_all_s, ms("recovery", 1) / 1000);
+  if (out->server_cpu_us_per_delivery >= 0)
+    add_objective(out, "server_cpu_us_per_delivery", o.server_cpu_us_per_delivery,
+                  out->server_cpu_us_per_delivery);
+  const double sent = static_cast<double>(std::max<uint64_t>(1, out->sent));
+  add_objective(out, "late_sends_share", o.late_sends_share,
+                static_cast<double>(out->late_sends) / sent);
+  add_objective(out, "errors_share", o.errors_share, static_cast<double>(out->errors) / sent);
+}
+
+void say_if_limited(runner* r) {
+  run_result* out = r->out;
+  uint64_t busiest = 0;
+  for (const worker* w : r->all.workers) busiest = std::max(busiest, w->cpu_ns.load());
+  const double seconds =
+      std::max(0.001, static_cast<double>(now_us() - r->all.start_us.load()) / 1e6);
+  out->tool_cpu_share = static_cast<double>(busiest) / 1e9 / seconds;
+  const auto late = out->latencies.find("late");
+  const uint64_t late_p99 = late == out->latencies.end() ? 0 : histogram_at(late->second, 0.99);
+  char text[160] = "";
+  if (out->tool_cpu_share > kBusyShare) {
+    std::snprintf(text, sizeof text, "a loop of the tool was busy for %.0f %% of the time",
+                  out->tool_cpu_share * 100);
+  } else if (late_p99 > kLateP99Us && !out->is_closed_loop && out->reconnects == 0) {
+    std::snprintf(text, sizeof text,
+                  "one of a hundred messages was sent %.1f ms or more behind its time",
+                  static_cast<double>(late_p99) / 1000);
+  }
+  out->is_generator_limited = text[0] != '\0';
+  out->generator_limited_why = text;
+}
+
+void fill_result(runner* r) {
+  run_result* out = r->out;
+  const world& w = r->all;
+  out->connections = w.plan->peers;
+  out->rooms = static_cast<uint32_t>(w.plan->rooms.size());
+  out->is_closed_loop = r->asked->arrivals == arrival_kind::window;
+  out->seconds = scenario_seconds(*r->asked);
+  out->sent = sum(w, &worker::sent);
+  out->acked = sum(w, &worker::acked);
+  out->delivered = sum(w, &worker::delivered);
+  out->errors = sum(w, &worker::errors);
+  out->retried = sum(w, &worker::retried);
+  out->duplicates_answered = sum(w, &worker::duplicates);
+  out->reconnects = sum(w, &worker::reconnects);
+  out->recovered = sum(w, &worker::recovered);
+  out->unrecovered = sum(w, &worker::unrecovered);
+  out->late_sends = sum(w, &worker::late);
+  for (const worker* one : w.workers) {
+    out->bytes_in += core::loop_counters(one->home)->bytes_in.get();
+    out->bytes_out += core::loop_counters(one->home)->bytes_out.get();
+  }
+  out->expected = out->delivered + out->violations[static_cast<size_t>(violation_kind::lost)];
+  const double deliveries =
+      static_cast<double>(std::max<uint64_t>(1, out->delivered - r->delivered_from));
+  const double server = sampler_server_cpu_s(r->samples);
+  if (server >= 0 && r->cpu_from >= 0) {
+    out->server_cpu_s = server - r->cpu_from;
+    out->server_cpu_us_per_delivery = out->server_cpu_s * 1e6 / deliveries;
+  }
+  out->server_rss_bytes = sampler_rss_bytes(r->samples);
+  out->tool_cpu_us_per_delivery =
+      (sampler_tool_cpu_s(r->samples) - r->tool_cpu_from) * 1e6 / deliveries;
+  utsname u{};
+  if (uname(&u) == 0)
+    out->machine = {{"kernel", std::string(u.sysname) + " " + u.release},
+                    {"architecture", u.machine}};
+  out->machine["cores"] = std::to_string(std::thread::hardware_concurrency());
+}
+
+void make_world(runner* r, const schedule& plan) {
+  world* w = &r->all;
+  w->asked = r->asked;
+  w->plan = &plan;
+  w->options = r->options;
+  core::system_random()->fill(&w->run, sizeof w->run);
+  char run[16];
+  std::snprintf(run, sizeof run, "%08x", w->run);
+  char name[64];
+  for (uint32_t i = 0; i < plan.peers; ++i) {
+    std::snprintf(name, sizeof name, "l%s-%06u", run, i);
+    w->users.emplace_back(name);
+  }
+  for (const room_plan& room : plan.rooms) {
+    const room_group& g = r->asked->rooms[room.group];
+    if (g.channel == "dm") {
+      std::string a = w->users[room.members[0]], b = w->users[room.members[1]];
+      if (b < a) std::swap(a, b);
+      w->channels.push_back("dm:#" + a + "," + b);
+    } else {
+      w->channels.push_back(g.channel + "-" + run + "-" + g.name + "-" +
+                            std::to_string(room.index));
+    }
+  }
+  double end_s = 0;
+  for (const phase& p : r->asked->phases)
+    w->phase_end_us.push_back(static_cast<uint64_t>((end_s += p.seconds) * 1e6));
+  w->seconds = static_cast<size_t>(std::ceil(end_s + r->asked->drain_s + kFinalReadsS)) + 2;
+  w->present = std::make_unique<std::atomic<uint32_t>[]>(plan.rooms.size());
+  w->tops = std::make_unique<std::atomic<uint64_t>[]>(plan.rooms.size());
+}
+
+std::string utc_now() {
+  const time_t t = time(nullptr);
+  tm parts{};
+  gmtime_r(&t, &parts);
+  char text[32];
+  strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+}  // namespace
+
+core::err engine_run(const scenario& asked, const schedule& plan, const engine_options& o,
+                     run_result* out, std::string* why) {
+  *out = {};
+  out->scenario = asked.name;
+  out->about = asked.about;
+  out->url = o.url;
+  out->seed = asked.seed;
+  out->schedule_digest = schedule_digest(plan);
+  out->started = utc_now();
+  runner r{&asked, &o, {}, nullptr, nullptr, out, {}, {}, {}, {}, -1, 0, 0, 0, 0, 0};
+  make_world(&r, plan);
+  if (core::loop_group_create(o.loops, core::loop_options{}, &r.group) != core::err::ok) {
+    *why = "the event loops cannot be made";
+    return core::err::io;
+  }
+  for (uint32_t i = 0; i < o.loops; ++i) {
+    worker* w = worker_new(&r.all, core::loop_group_at(r.group, i), i);
+    core::loop_set_data(w->home, w);
+    r.all.workers.push_back(w);
+  }
+  const int pid =
+      o.server_pid != 0 || o.processes.empty() ? o.server_pid : process_pid(o.processes[0]);
+  r.samples = sampler_new(pid, o.metrics_url, {std::begin(kMetrics), std::end(kMetrics)});
+  core::loop_group_start(r.group, &kLoopEvents, &r.all);
+  const bool is_connected = connect_all(&r);
+  if (is_connected) {
+    r.all.start_us.store(now_us() + kStartDelayUs);
+    on_all<worker_go>(r.all);
+    r.faults = std::thread(run_faults, &r);
+    if (asked.arrivals == arrival_kind::window) {
+      run_window(&r);
+    } else {
+      run_phases(&r);
+    }
+    drain(&r);
+    r.stops_faults.store(true);
+    r.faults.join();
+    fill_result(&r);  // before reading back, whose cost is not a delivery's
+    read_back(&r);
+  }
+  const uint64_t ready = sum(r.all, &worker::ready);
+  close_all(&r);
+  if (is_connected) {
+    merge_checks(&r);
+    merge_latencies(&r);
+    merge_series(&r);
+    out->expected = out->delivered + out->violations[static_cast<size_t>(violation_kind::lost)];
+    say_if_limited(&r);
+    judge(&r);
+  } else {
+    *why = std::to_string(ready) + " of " + std::to_string(plan.peers) + " connections came up";
+    for (const worker* w : r.all.workers) {
+      if (!w->last_error.empty()) *why += "; " + w->last_error;
+    }
+  }
+  for (const std::string& error : r.fault_errors) *why += (why->empty() ? "" : "; ") + error;
+  sampler_free(r.samples);
+  for (worker* w : r.all.workers) worker_free(w);
+  core::loop_group_free(r.group);
+  return is_connected && r.fault_errors.empty() ? core::err::ok : core::err::unavailable;
+}
+
+}  // namespace loadgen

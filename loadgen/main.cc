@@ -1,0 +1,202 @@
+// parley-load: reads the command line and the scenario, runs it, writes the reports.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include "loadgen/command_line.h"
+#include "loadgen/compare.h"
+#include "loadgen/engine.h"
+#include "loadgen/proxy.h"
+
+namespace {
+
+using namespace loadgen;
+
+constexpr int kExitCannotRun = 3;
+
+int cannot_run(const std::string& why) {
+  std::fprintf(stderr, "parley-load: %s\n", why.c_str());
+  return kExitCannotRun;
+}
+
+bool write_file(const std::filesystem::path& path, const std::string& text) {
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out << text;
+  return static_cast<bool>(out.flush());
+}
+
+// Progress on one line of a terminal, a line every ten seconds elsewhere.
+struct progress {
+  bool is_terminal = false, is_quiet = false;
+  uint64_t seconds = 0;
+  uint64_t delivered = 0;
+};
+
+void on_second(void* user, const char* stage, const second_sample& s) {
+  auto* p = static_cast<progress*>(user);
+  const uint64_t rate = s.delivered - p->delivered;
+  p->delivered = s.delivered;
+  ++p->seconds;
+  if (p->is_quiet || (!p->is_terminal && p->seconds % 10 != 1)) return;
+  std::fprintf(
+      stderr, "%s%-28s %8llu connected %10llu sent %12llu delivered %9llu/s %6llu errors%s",
+      p->is_terminal ? "\r\033[K" : "", stage, static_cast<unsigned long long>(s.connected),
+      static_cast<unsigned long long>(s.sent), static_cast<unsigned long long>(s.delivered),
+      static_cast<unsigned long long>(rate), static_cast<unsigned long long>(s.errors),
+      p->is_terminal ? "" : "\n");
+}
+
+core::err read_scenario(const command_line& c, scenario* out, std::string* why) {
+  std::vector<std::string> problems;
+  const core::err rc = scenario_read(c.scenario, out, &problems);
+  for (const std::string& problem : problems) *why += (why->empty() ? "" : "\n") + problem;
+  if (rc != core::err::ok && problems.empty()) *why = c.scenario + ": " + core::err_text(rc);
+  if (c.has_seed) out->seed = c.seed;
+  for (room_group& g : out->rooms) g.rate *= c.rate_factor;
+  for (phase& p : out->phases) p.seconds *= c.time_factor;
+  for (fault& f : out->faults) {
+    f.at *= c.time_factor;
+    f.every *= c.time_factor;
+    f.jitter *= c.time_factor;
+  }
+  return rc;
+}
+
+struct processes {
+  std::vector<process*> all;
+  ~processes() {
+    for (process* p : all) process_free(p);
+  }
+};
+
+core::err start_processes(const command_line& c, processes* out, std::string* why) {
+  for (const std::string& text : c.processes) {
+    process* p = nullptr;
+    core::err rc = process_parse(text, &p, why);
+    if (rc != core::err::ok) return rc;
+    out->all.push_back(p);
+    if (process_pid(p) != 0) continue;
+    rc = process_start(p, c.out_dir + "/" + process_name(p) + ".log", c.ready_url, 30'000, why);
+    if (rc != core::err::ok) return rc;
+  }
+  return core::err::ok;
+}
+
+core::err start_proxy(const command_line& c, uint64_t seed, engine_options* o, proxy** out,
+                      std::string* why) {
+  if (c.injuries.empty() && c.latency_ms == 0) return core::err::ok;
+  proxy_options p;
+  p.host = o->host;
+  p.port = o->port;
+  p.latency_ms = c.latency_ms;
+  p.seed = seed;
+  for (const std::string& text : c.injuries) {
+    const core::err rc = injury_parse(text, &p.injuries.emplace_back(), why);
+    if (rc != core::err::ok) return rc;
+  }
+  o->host = "127.0.0.1";
+  return proxy_start(p, out, &o->port, why);
+}
+
+void print_injuries(const proxy_report& r) {
+  for (size_t k = 0; k < static_cast<size_t>(injury_kind::kCount); ++k) {
+    if (r.made[k] > 0)
+      std::printf("injected %s: %llu\n", injury_name(static_cast<injury_kind>(k)),
+                  static_cast<unsigned long long>(r.made[k]));
+  }
+}
+
+int write_reports(const command_line& c, const run_result& result) {
+  const std::filesystem::path dir(c.out_dir);
+  const bool is_written = write_file(dir / "report.json", result_json(result)) &&
+                          write_file(dir / "report.html", report_html(result)) &&
+                          write_file(dir / "report.md", report_markdown(result)) &&
+                          write_file(dir / "junit.xml", report_junit(result));
+  std::fputs(report_summary(result, isatty(STDOUT_FILENO) != 0).c_str(), stdout);
+  if (!is_written) return cannot_run("the reports cannot be written to " + c.out_dir);
+  std::printf("report: %s\n", (dir / "report.html").c_str());
+  return result_exit_code(result);
+}
+
+int run(const command_line& c) {
+  scenario asked;
+  schedule plan;
+  std::string why;
+  if (read_scenario(c, &asked, &why) != core::err::ok ||
+      schedule_make(asked, &plan, &why) != core::err::ok)
+    return cannot_run(why);
+  engine_options o;
+  o.url = c.url;
+  if (url_parse(c.url, &o.host, &o.port, &o.target, &why) != core::err::ok) return cannot_run(why);
+  std::error_code ec;
+  std::filesystem::create_directories(c.out_dir, ec);
+  if (ec) return cannot_run(c.out_dir + " cannot be made: " + ec.message());
+  processes started;
+  if (start_processes(c, &started, &why) != core::err::ok) return cannot_run(why);
+  proxy* between = nullptr;
+  if (start_proxy(c, asked.seed, &o, &between, &why) != core::err::ok) return cannot_run(why);
+  progress shown;
+  shown.is_terminal = isatty(STDERR_FILENO) != 0;
+  shown.is_quiet = c.is_quiet;
+  o.sources = c.sources;
+  o.hmac_secret = c.hmac_secret;
+  o.loops = c.loops;
+  o.processes = started.all;
+  o.ready_url = c.ready_url;
+  o.log_dir = c.out_dir;
+  o.server_pid = c.pid;
+  o.metrics_url = c.metrics_url;
+  o.on_second = on_second;
+  o.user = &shown;
+  run_result result;
+  const core::err rc = engine_run(asked, plan, o, &result, &why);
+  if (shown.is_terminal && !shown.is_quiet) std::fputs("\r\033[K", stderr);
+  proxy_report injected;
+  if (between != nullptr) proxy_stop(between, &injected);
+  if (rc != core::err::ok) return cannot_run(why);
+  result.dialect = "centrifuge";
+  result.tool_version = PARLEY_VERSION;
+  print_injuries(injected);
+  return write_reports(c, result);
+}
+
+int print_schedule(const command_line& c) {
+  scenario asked;
+  schedule plan;
+  std::string why;
+  if (read_scenario(c, &asked, &why) != core::err::ok ||
+      schedule_make(asked, &plan, &why) != core::err::ok)
+    return cannot_run(why);
+  std::printf("%s: seed %llu, %u connections, %zu rooms, %zu actions, digest %016llx\n",
+              asked.name.c_str(), static_cast<unsigned long long>(asked.seed), plan.peers,
+              plan.rooms.size(), plan.actions.size(),
+              static_cast<unsigned long long>(schedule_digest(plan)));
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  command_line c;
+  std::string why;
+  if (command_line_parse(argc - 1, argv + 1, &c, &why) != core::err::ok) return cannot_run(why);
+  switch (c.what) {
+    case subcommand::run:
+      return run(c);
+    case subcommand::schedule:
+      return print_schedule(c);
+    case subcommand::compare:
+      return compare_reports(c.base, c.head, c.is_json);
+    case subcommand::version:
+      std::printf("parley-load %s\n", PARLEY_VERSION);
+      return 0;
+    case subcommand::help:
+      std::fputs(c.text.c_str(), stdout);
+      return 0;
+  }
+  return kExitCannotRun;
+}
