@@ -81,9 +81,9 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:3px 18px;margin:0;font
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 .how{background:var(--panel);border-radius:8px;padding:14px 18px;font-size:14px}
 footer{margin-top:36px;border-top:1px solid var(--edge);padding-top:10px;font-size:13px;color:var(--soft)}
-@media (max-width:820px){.tiles{grid-template-columns:repeat(2,1fr)}.span3,.span2{grid-column:span 6}
+@media screen and (max-width:820px){.tiles{grid-template-columns:repeat(2,1fr)}.span3,.span2{grid-column:span 6}
 .span6{overflow-x:auto}.span6 .chart{min-width:720px}}
-@media print{body{font-size:12px}main{max-width:none;padding:0}figure,tr,.tile,.verdict>div{break-inside:avoid}h2{break-after:avoid}
+@media print{body{font-size:12px}main{max-width:none;padding:0}table,dl,.how,.faults,.verdict span{font-size:11px}code{font-size:10px}.verdict{grid-template-columns:repeat(3,1fr);gap:6px}.verdict b{font-size:15px}td,th{padding:3px 5px}.tiles{gap:6px}.tile{padding:8px}.tile b{font-size:17px}.tile b small{font-size:12px}.tile .soft,.note,.meta,td .soft{font-size:10px}.bar{width:110px}h2{margin-top:22px}figure,tr,.tile,.verdict>div{break-inside:avoid}h2{break-after:avoid}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}.read,.cursor{display:none}}
 @media print and (prefers-color-scheme:dark){:root{--paper:#fff;--panel:#f5f7f9;--edge:#d5dbe2;--ink:#17202b;--soft:#515c6a;--grid:#e6eaee;
 --good:#006b4f;--good-tint:#e3f4ee;--bad:#b0281a;--bad-tint:#fdeae7;--warn:#7d5200;--warn-tint:#fdf2d9;

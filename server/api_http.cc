@@ -16,6 +16,7 @@
 #include "core/limits.h"
 #include "proto/api.h"
 #include "proto/reply.h"
+#include "server/edge.h"
 #include "server/routes.h"
 
 namespace server {
@@ -363,10 +364,16 @@ void start(step* s) noexcept {
   CORE_UNREACHABLE("such a call has a refusal");
 }
 
+// The node stops and the caller is gone: what is in flight is waited for, nothing more is begun.
+bool is_over(const run* r) noexcept {
+  return r->x->server->is_draining.load(std::memory_order_relaxed) &&
+         r->x->peer->state == edge_state::gone;
+}
+
 // Calls of a batch wait for the one before, unless it is parallel; the channels of a broadcast do
 // not wait for each other.
 bool may_start(const run* r) noexcept {
-  if (r->x == nullptr || r->next == r->steps.size()) return false;
+  if (r->x == nullptr || r->next == r->steps.size() || is_over(r)) return false;
   if (r->in_flight == 0) return true;
   return r->in_flight < kStepsInFlightMax &&
          (r->request.is_parallel || r->steps[r->next].call == r->steps[r->next - 1].call);

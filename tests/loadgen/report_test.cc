@@ -157,7 +157,7 @@ TEST(report_html, IsSmallForALongRun) {
 
 TEST(result_plots, ThinningKeepsTheWorst) {
   run_result r = sample_result({}, {1, 3000, 1, 1});
-  r.series[1234].delivery_max_us = 77'000'000;
+  r.series[1232].delivery_max_us = 77'000'000;
   const plot p = result_plots(r)[0].what;
   ASSERT_LE(p.x.size(), kPlotPointsMax);
   ASSERT_EQ(p.lines[2].name, "max");
