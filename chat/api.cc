@@ -103,7 +103,6 @@ std::string tags_before_time(std::string_view tags, bool has_history) noexcept {
 void on_api_published(node_loop*, request* r) noexcept {
   auto* wait = static_cast<publish_wait*>(r->user);
   wait->cb(wait->user, {r->code, std::move(r->top), r->is_duplicate});
-  delete wait;
   request_free(r);
 }
 
@@ -115,7 +114,6 @@ struct request_wait {
 void on_api_answer(node_loop*, request* r) noexcept {
   auto* wait = static_cast<request_wait*>(r->user);
   wait->cb(wait->user, r);
-  delete wait;
   request_free(r);
 }
 
@@ -135,6 +133,7 @@ void submit(node_loop* n, request_kind kind, std::string_view channel, api_reque
   }
   fill(r);
   r->user = new request_wait{cb, user};
+  r->forget_user = [](void* w) noexcept { delete static_cast<request_wait*>(w); };
   r->done = on_api_answer;
   request_submit(r);
 }
@@ -245,6 +244,7 @@ void api_publish(node_loop* n, api_publish_request&& q, api_publish_cb cb, void*
   }
   r->pub.data = std::move(q.data);
   r->user = new publish_wait{cb, user};
+  r->forget_user = [](void* w) noexcept { delete static_cast<publish_wait*>(w); };
   r->done = on_api_published;
   request_submit(r);
 }

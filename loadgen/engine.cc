@@ -322,7 +322,7 @@ void merge_series(runner* r) {
   for (size_t i = 0; i < series.size(); ++i) {
     second_sample& s = series[i];
     s.at_s = static_cast<double>(i);
-    histogram h;
+    histogram h, ack;
     for (const worker* w : r->all.workers) {
       const second_slot& slot = w->seconds[i];
       s.sent += slot.sent;
@@ -330,10 +330,12 @@ void merge_series(runner* r) {
       s.delivered += slot.delivered;
       s.errors += slot.errors;
       histogram_merge(&h, slot.delivery);
+      histogram_merge(&ack, slot.ack);
     }
     s.delivery_p50_us = histogram_at(h, 0.5);
     s.delivery_p99_us = histogram_at(h, 0.99);
     s.delivery_max_us = h.max;
+    s.ack_p99_us = histogram_at(ack, 0.99);
     s.connected = r->out->connections;
   }
   for (const second_sample& taken : r->out->series) {

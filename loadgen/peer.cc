@@ -214,8 +214,11 @@ void on_published(peer* p, const pending& was, const dialect_reply& r) noexcept 
     w->acked.add();
     worker_second(w, now)->acked += 1;
     if (r.is_duplicate) w->duplicates.add();
-    if (phase_is_measured(w->all, was.since_us))
-      worker_record(w, latency_class::ack, now > was.since_us ? now - was.since_us : 0);
+    const uint64_t latency = now > was.since_us ? now - was.since_us : 0;
+    if (phase_is_measured(w->all, was.since_us)) {
+      worker_record(w, latency_class::ack, latency);
+      histogram_record(&worker_second(w, now)->ack, latency);
+    }
     checker_acked(w->checks, m.room, m.ordinal, was.number, has_offsets(p, m.room) ? r.offset : 0,
                   now);
     return;

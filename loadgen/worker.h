@@ -63,7 +63,7 @@ const char* latency_class_name(latency_class c) noexcept;
 // One second as one loop saw it.
 struct second_slot {
   uint64_t sent = 0, acked = 0, delivered = 0, errors = 0;
-  histogram delivery;
+  histogram delivery, ack;
 };
 
 enum class due_kind : uint8_t { connect, retry_publish, subscribe };

@@ -120,6 +120,13 @@ TEST(histogram_test, QuantilesDoNotFall) {
   }
 }
 
+// 0.07 * 100 is a little more than 7 in binary.
+TEST(histogram_test, HundredthsOfAHundredAreExact) {
+  histogram h;
+  for (uint64_t v = 1; v <= 100; ++v) histogram_record(&h, v);
+  for (uint64_t v = 1; v <= 100; ++v) EXPECT_EQ(histogram_at(h, static_cast<double>(v) / 100), v);
+}
+
 TEST(histogram_test, QuantilesOutOfRangeAreTheEnds) {
   const histogram h = of({5, 10, 20});
   EXPECT_EQ(histogram_at(h, -1), 5u);
@@ -147,7 +154,7 @@ TEST(histogram_test, MergingIsRecordingAllInOne) {
 }
 
 TEST(histogram_test, MergingNothingChangesNothing) {
-  histogram h = of({0, 7});
+  histogram h = of({3, 7});
   const histogram before = h;
   histogram_merge(&h, {});
   expect_same(h, before);

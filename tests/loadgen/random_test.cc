@@ -80,6 +80,14 @@ TEST(random_test, BelowIsUniform) {
   }
 }
 
+// Four numbers for three places: without drawing again, one of three places would have two.
+TEST(random_test, BelowIsUniformWhereTheBoundIsNearTheWhole) {
+  random_stream r = random_from(3, 0);
+  std::vector<uint64_t> seen(3);
+  for (int i = 0; i < 30'000; ++i) ++seen[random_below(&r, uint64_t{3} << 62) % 3];
+  EXPECT_LT(chi_square(seen, std::vector<double>(3, 10'000)), chi_square_max(2));
+}
+
 TEST(random_test, BelowStaysBelowAtTheEnds) {
   random_stream r = random_from(4, 0);
   for (int i = 0; i < 1000; ++i) {

@@ -211,6 +211,17 @@ TEST(schedule_test, SharedRoomsOfEverybodyHaveDifferentPublishers) {
   EXPECT_EQ(publishers.size(), 12u);
 }
 
+TEST(schedule_test, SharedRoomsMixTheTeamsOfTheFirstGroup) {
+  scenario s = asking({group("team", 10, 10, 1, 1), group("shared", 40, 5, 1, 1)}, {lasting(1)});
+  s.rooms[1].shared = true;
+  const schedule plan = made(s);
+  for (size_t i = 10; i < plan.rooms.size(); ++i) {
+    std::set<uint32_t> teams;
+    for (const uint32_t member : plan.rooms[i].members) teams.insert(member / 10);
+    EXPECT_GE(teams.size(), 4u) << i;
+  }
+}
+
 TEST(schedule_test, SharedPairsAreAllDifferentAndEven) {
   for (const uint32_t people : {3u, 4u, 5u, 8u, 9u, 40u, 41u}) {
     const uint32_t pairs = people * (people - 1) / 2;

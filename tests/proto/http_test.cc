@@ -312,4 +312,34 @@ TEST(http, replies) {
   EXPECT_EQ(out.find("Content-Length"), string::npos);
 }
 
+// Once the head is known, a body may be bounded lower: at the bound and beyond, declared or in
+// chunks.
+TEST(http, a_body_may_be_limited_behind_the_head) {
+  const auto feed = [](const string& input, uint32_t body_max, const string& more, int* status) {
+    proto::http_parser* p = proto::http_parser_new();
+    proto::http_parser_reset(p, core::kHttpHeadBytesMax, kBodyMax);
+    uint32_t consumed = 0;
+    err rc = proto::http_feed(p, input.data(), static_cast<uint32_t>(input.size()), &consumed);
+    EXPECT_EQ(rc, err::again);
+    EXPECT_TRUE(proto::http_parser_has_head(p));
+    rc = proto::http_parser_limit_body(p, body_max);
+    if (rc == err::ok)
+      rc = proto::http_feed(p, more.data(), static_cast<uint32_t>(more.size()), &consumed);
+    *status = proto::http_parser_status(p);
+    proto::http_parser_free(p);
+    return rc;
+  };
+  const string head = "POST / HTTP/1.1\r\nHost: a\r\n";
+  const string declared = head + "Content-Length: 10\r\n\r\n123";
+  const string chunked = head + "Transfer-Encoding: chunked\r\n\r\n4\r\nab";
+  int status = 0;
+  EXPECT_EQ(feed(declared, 10, "4567890", &status), err::ok);
+  EXPECT_EQ(feed(declared, 9, "", &status), err::too_big);
+  EXPECT_EQ(feed(declared, 1000, "4567890", &status), err::ok) << "never raises the bound";
+  EXPECT_EQ(feed(chunked, 3, "", &status), err::too_big);
+  EXPECT_EQ(feed(chunked, 6, "cd\r\n2\r\nef\r\n0\r\n\r\n", &status), err::ok);
+  EXPECT_EQ(feed(chunked, 6, "cd\r\n3\r\nefg\r\n0\r\n\r\n", &status), err::too_big);
+  EXPECT_EQ(status, 413);
+}
+
 }  // namespace

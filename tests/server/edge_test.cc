@@ -334,6 +334,24 @@ TEST_F(edge_test, oldest_partial_message_is_given_up) {
   EXPECT_LE(counters()->contexts_lent.get(), core::kWsContextsPerLoopMax);
 }
 
+TEST_F(edge_test, strangers_do_not_drive_out_who_is_connected) {
+  start();
+  auto client = websocket();
+  client->send(kConnect);
+  ASSERT_FALSE(client->until("\"connect\":").empty());
+  const string ping = text(R"({"id":2,"ping":{}})");
+  client->send(ping.substr(0, 5));
+  eventually([&] { return counters()->contexts_lent.get() == 1; });
+  std::vector<std::unique_ptr<wire>> strangers;
+  for (uint32_t i = 0; i < core::kWsContextsPerLoopMax; ++i) {
+    strangers.push_back(open());
+    strangers.back()->send("GET ");
+  }
+  EXPECT_EQ(strangers[0]->rest(), "") << "the oldest of them is closed";
+  client->send(ping.substr(5));
+  EXPECT_FALSE(client->until("\"id\":2,").empty());
+}
+
 TEST_F(edge_test, draining_refuses_websockets) {
   start();
   auto w = websocket();
