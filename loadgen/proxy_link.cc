@@ -65,14 +65,13 @@ void on_injured(void* user, std::string_view bytes, uint32_t delay_ms) noexcept 
   auto* l = static_cast<proxy_link*>(user);
   if (l->client.c.state != core::conn_state::open) return;
   const uint64_t now = now_us();
-  l->last_due_us =
-      std::max(l->last_due_us, now + (uint64_t{l->home->options.latency_ms} + delay_ms) * 1000);
+  const uint64_t due = now + (uint64_t{l->home->options.latency_ms} + delay_ms) * 1000;
   core::frame* f = core::frame_copy(bytes);
-  if (l->last_due_us <= now && l->late_first == nullptr && l->client.c.queue_bytes < kQueueHigh) {
+  if (due <= now && l->late_first == nullptr && l->client.c.queue_bytes < kQueueHigh) {
     core::conn_send(&l->client.c, f);
     return;
   }
-  auto* late = new late_bytes{nullptr, l->last_due_us, f};
+  auto* late = new late_bytes{nullptr, due, f};
   (l->late_first == nullptr ? l->late_first : l->late_last->next) = late;
   l->late_last = late;
   l->late_size += f->len;

@@ -45,8 +45,9 @@ struct proxy_end {
   proxy_link* of;
 };
 
-// Invariant: late times never fall from late_first on; late_size is the sum of their bytes; wake_us
-// is its place in the proxy's wakes, 0: none.
+// Late bytes leave in the order in which they came: none before its own time, none before those in
+// front of it. Invariant: late_size is the sum of their bytes; wake_us is its place in the proxy's
+// wakes, 0: none.
 struct proxy_link {
   proxy* home = nullptr;
   proxy_end client{}, server{};
@@ -54,7 +55,6 @@ struct proxy_link {
   late_bytes* late_first = nullptr;
   late_bytes* late_last = nullptr;
   uint64_t late_size = 0;
-  uint64_t last_due_us = 0;    // of what the server has sent: order is kept
   uint64_t held_until_us = 0;  // of the stream's held message; 0: none
   uint64_t held_frame = 0;
   uint64_t wake_us = 0;

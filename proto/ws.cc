@@ -193,26 +193,34 @@ bool is_too_big(const ws_reader* r, uint64_t payload) noexcept {
   return payload > r->message_bytes_max || r->len + payload > r->message_bytes_max;
 }
 
-// wslay tells a header only with the first byte of its payload: a length that is too large is
-// refused before that.
+// May a frame with this header come now? Nothing of its payload is needed to tell.
+end_reason head_refusal(const ws_reader* r, uint8_t opcode, bool has_rsv, bool is_masked,
+                        uint64_t payload) noexcept {
+  if (has_rsv || !is_masked) return end_reason::protocol_error;
+  if (opcode == kClose || opcode == kPing || opcode == kPong) return end_reason::none;
+  if (opcode > kBinary || (opcode == kContinuation) != r->is_in_message)
+    return end_reason::protocol_error;
+  if (opcode == kBinary) return end_reason::unsupported_data;
+  return is_too_big(r, payload) ? end_reason::message_too_big : end_reason::none;
+}
+
+// wslay tells a header only with the first byte of its payload: what is wrong with it is said
+// before that, so that nobody waits for a payload that must not come.
 end_reason head_check(const ws_reader* r) noexcept {
-  const bool is_complete = r->head_len == head_size(r);
-  if (r->is_in_frame || !is_complete || (r->head[0] & 0x0F) > kText) return end_reason::none;
-  return is_too_big(r, head_payload(r)) ? end_reason::message_too_big : end_reason::none;
+  if (r->is_in_frame || r->head_len < 2 || r->head_len < head_size(r)) return end_reason::none;
+  return head_refusal(r, r->head[0] & 0x0F, (r->head[0] & 0x70) != 0, (r->head[1] & 0x80) != 0,
+                      head_payload(r));
 }
 
 end_reason frame_start(ws_reader* r, const wslay_frame_iocb& f) noexcept {
-  if (f.rsv != 0 || f.mask == 0) return end_reason::protocol_error;
+  const end_reason refusal = head_refusal(r, f.opcode, f.rsv != 0, f.mask != 0, f.payload_length);
+  if (refusal != end_reason::none) return refusal;
   r->is_in_frame = true;
   r->is_fin = f.fin != 0;
   r->opcode = f.opcode;
   r->frame_left = f.payload_length;
   r->control_len = 0;
-  if (f.opcode == kClose || f.opcode == kPing || f.opcode == kPong) return end_reason::none;
-  if (f.opcode > kBinary || (f.opcode == kContinuation) != r->is_in_message)
-    return end_reason::protocol_error;
-  if (f.opcode == kBinary) return end_reason::unsupported_data;
-  if (is_too_big(r, f.payload_length)) return end_reason::message_too_big;
+  if (wslay_is_ctrl_frame(f.opcode)) return end_reason::none;
   if (f.opcode == kText) {
     r->is_in_message = true;
     r->fragments = 0;

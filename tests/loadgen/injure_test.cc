@@ -10,6 +10,7 @@
 #include <set>
 
 #include "load_line.h"
+#include "loadgen/stamp.h"
 #include "proto/ws_client.h"
 
 namespace loadgen {
@@ -256,6 +257,22 @@ TEST(injure, corrupt_changes_one_byte_of_the_data) {
     }
   }
   EXPECT_GT(places.size(), 55u);  // of 63
+}
+
+// What the checker will say of it: never that it is no load message, which would be called lost.
+TEST(injure, a_corrupted_stamp_is_read_as_corrupt) {
+  for (const uint32_t bytes : {kStampBytesMin, kStampBytesMin + 1, 200u}) {
+    for (uint64_t seed = 1; seed <= 300; ++seed) {
+      string data;
+      stamp_write(&data, {0xABCD1234, 3, 2, 77, 123'456'789}, bytes);
+      patient p({make(injury_kind::corrupt, 1)}, seed);
+      p.feed(kAnswer + text_frame("{\"push\":{\"pub\":{\"data\":" + data + "}}}"));
+      ASSERT_EQ(p.made(injury_kind::corrupt), 1u);
+      stamp s;
+      ASSERT_EQ(stamp_read(messages(p.out).at(0), &s, nullptr, nullptr), stamp_result::corrupt)
+          << p.out;
+    }
+  }
 }
 
 TEST(injure, delay_holds_its_frame) {

@@ -159,6 +159,8 @@ export class Window {
   online() { return this.page.locator('.app[data-connection="online"]').waitFor({ state: 'attached' }); }
   offline() { return this.page.locator('.banner').waitFor({ state: 'visible' }); }
 
+  // The composer shows what the state says a moment after a key.
+  holds(text) { return this.until((want) => document.querySelector('#composer').value === want, text); }
   get input() { return this.page.locator('#composer'); }
   row(channel) { return this.page.locator(`[data-channel="${channel}"]`); }
   messages(text) { return this.page.locator('.message', { hasText: text }); }
