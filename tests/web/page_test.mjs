@@ -394,29 +394,36 @@ test('a server that refuses guests or a token that is worth nothing leads back t
   assert.equal(await w.page.evaluate(() => location.hash), '');
 });
 
+async function attempt({ name, run: body, options }) {
+  const server = await Server.start(options);
+  const started = Date.now();
+  let isGood = true;
+  try {
+    await body(server);
+    for (const w of open) assert.deepEqual(w.complaints, []);
+    console.log(`ok    ${name} (${Date.now() - started} ms)`);
+  } catch (e) {
+    isGood = false;
+    console.log(`FAIL  ${name}\n${e.stack}`);
+    for (const [i, w] of open.entries()) {
+      if (w.complaints.length) console.log(`window ${i}: ${w.complaints.join('\n')}`);
+      if (process.env.SCREENSHOTS) await w.page.screenshot({ path: `${process.env.SCREENSHOTS}/failed-${started}-${i}.png` }).catch(() => {});
+    }
+  }
+  for (const w of open.splice(0)) await w.context.close().catch(() => {});
+  await server.stop();
+  return isGood;
+}
+
 async function run() {
   browser = await launch();
   const only = process.argv.slice(2).join(' ');
   let passed = 0;
   let failed = 0;
-  for (const { name, run: body, options } of tests.filter((t) => t.name.includes(only))) {
-    const server = await Server.start(options);
-    const started = Date.now();
-    try {
-      await body(server);
-      for (const w of open) assert.deepEqual(w.complaints, []);
-      passed += 1;
-      console.log(`ok    ${name} (${Date.now() - started} ms)`);
-    } catch (e) {
-      failed += 1;
-      console.log(`FAIL  ${name}\n${e.stack}`);
-      for (const [i, w] of open.entries()) {
-        if (w.complaints.length) console.log(`window ${i}: ${w.complaints.join('\n')}`);
-        if (process.env.SCREENSHOTS) await w.page.screenshot({ path: `${process.env.SCREENSHOTS}/failed-${failed}-${i}.png` }).catch(() => {});
-      }
-    }
-    for (const w of open.splice(0)) await w.context.close().catch(() => {});
-    await server.stop();
+  for (const test of tests.filter((t) => t.name.includes(only))) {
+    // A browser on a busy machine: one more try, and never silently, so that what is unsteady can be found and mended.
+    const isGood = (await attempt(test)) || (console.log(`UNSTEADY  ${test.name}: once more`), await attempt(test));
+    if (isGood) passed += 1; else failed += 1;
   }
   if (process.env.SCREENSHOTS && !only) await takeScreenshots(browser, process.env.SCREENSHOTS);
   await browser.close();
