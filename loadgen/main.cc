@@ -102,12 +102,21 @@ core::err start_proxy(const command_line& c, uint64_t seed, engine_options* o, p
   return proxy_start(p, out, &o->port, why);
 }
 
-void print_injuries(const proxy_report& r) {
+// False: one that was asked for was never made, so the run proves nothing.
+bool print_injuries(const command_line& c, const proxy_report& r, std::string* why) {
   for (size_t k = 0; k < static_cast<size_t>(injury_kind::kCount); ++k) {
-    if (r.made[k] > 0)
-      std::printf("injected %s: %llu\n", injury_name(static_cast<injury_kind>(k)),
-                  static_cast<unsigned long long>(r.made[k]));
+    const std::string name = injury_name(static_cast<injury_kind>(k));
+    if (r.made[k] > 0) {
+      std::printf("injected %s: %llu\n", name.c_str(), static_cast<unsigned long long>(r.made[k]));
+      continue;
+    }
+    for (const std::string& asked : c.injuries) {
+      if (!asked.starts_with(name + "=")) continue;
+      *why = "--inject " + asked + ": no message could be broken so; let the scenario run longer";
+      return false;
+    }
   }
+  return true;
 }
 
 int write_reports(const command_line& c, const run_result& result) {
@@ -160,8 +169,9 @@ int run(const command_line& c) {
   if (rc != core::err::ok) return cannot_run(why);
   result.dialect = "centrifuge";
   result.tool_version = PARLEY_VERSION;
-  print_injuries(injected);
-  return write_reports(c, result);
+  const bool is_proof = print_injuries(c, injected, &why);
+  const int code = write_reports(c, result);
+  return is_proof ? code : cannot_run(why);
 }
 
 int print_schedule(const command_line& c) {
