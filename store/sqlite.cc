@@ -6,12 +6,14 @@
 //   answer-> callback
 //
 // Under load a transaction takes as long as its fsync, and everything that comes meanwhile shares
-// the next one.
+// the next one. A writer that sleeps is woken when the loop has read all its sockets, so that what
+// came together is committed together.
 #include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include <sys/stat.h>
 
@@ -44,6 +46,28 @@ constexpr uint32_t kLeftOutMax = 8;
 // While it cannot commit, the writer tries every second, so that the node becomes ready again
 // without traffic.
 constexpr uint32_t kProbeMs = 1000;
+
+// Runs behind the sockets of the loop's iteration.
+struct wake_up : core::msg {
+  std::shared_ptr<std::condition_variable> whom;
+};
+
+void run_wake_up(core::loop*, core::msg* m) noexcept {
+  auto* w = static_cast<wake_up*>(m);
+  w->whom->notify_one();
+  delete w;
+}
+
+// Whoever calls from elsewhere, or finds the mailbox full (then drop() runs), wakes it now.
+void wake_later(core::loop* home, const std::shared_ptr<std::condition_variable>& whom) noexcept {
+  if (core::loop_current() != home) return whom->notify_one();
+  auto* w = new wake_up;
+  w->whom = whom;
+  w->run = run_wake_up;
+  w->drop = [](core::msg* m) noexcept { run_wake_up(nullptr, m); };
+  (void)core::loop_post(home, w);
+}
+
 class sqlite_store final : public store {
  public:
   explicit sqlite_store(const sqlite_options& o) : options_(o) {}
@@ -137,8 +161,10 @@ class sqlite_store final : public store {
 
   // Held for a push or a pop, never while the file is touched.
   std::mutex write_lock_;
-  std::condition_variable write_wake_;
+  const std::shared_ptr<std::condition_variable> write_wake_ =
+      std::make_shared<std::condition_variable>();  // shared with wake-ups that outlive the store
   write_list writes_;
+  bool is_idle_ = false;         // the writer sleeps, and nobody is about to wake it
   uint32_t writes_waiting_ = 0;  // queued and in the current transaction
   uint64_t write_bytes_ = 0;
   bool is_closed_ = false;
@@ -215,6 +241,7 @@ core::err sqlite_store::push_write(core::loop* home, void* user, done_cb done, b
   // half of the queue to messages.
   const uint32_t waiting_max = has_slot ? options_.queue_max : options_.queue_max / 2;
   core::err rc = core::err::ok;
+  bool is_waking = false;
   {
     const std::lock_guard<std::mutex> held(write_lock_);
     if (is_closed_)
@@ -226,10 +253,11 @@ core::err sqlite_store::push_write(core::loop* home, void* user, done_cb done, b
       writes_.push(w);
       ++writes_waiting_;
       write_bytes_ += w->bytes;
+      is_waking = std::exchange(is_idle_, false);
     }
   }
   if (rc == core::err::ok) {
-    write_wake_.notify_one();
+    if (is_waking) wake_later(home, write_wake_);
     return rc;
   }
   delete w;
@@ -277,9 +305,12 @@ bool sqlite_store::take_batch(write_list* batch) noexcept {
   const uint64_t now = mono_ms();
   uint64_t due = batch->count > 0 ? now : sweep_due_ms_;
   if (!is_ready_.load(std::memory_order_relaxed)) due = std::min(due, probe_due_ms_);
-  if (due > now)
-    write_wake_.wait_for(held, std::chrono::milliseconds(due - now),
-                         [&] { return writes_.count > 0 || is_closed_; });
+  if (due > now) {
+    is_idle_ = writes_.count == 0;
+    write_wake_->wait_for(held, std::chrono::milliseconds(due - now),
+                          [&] { return writes_.count > 0 || is_closed_; });
+    is_idle_ = false;
+  }
   if (batch->count == 0 && writes_.count == 0) return !is_closed_;
   uint64_t bytes = 0;
   while (writes_.count > 0 && batch->count < options_.commit_count_max && bytes < kCommitBytesMax) {
@@ -517,7 +548,7 @@ void sqlite_store::close() noexcept {
     const std::lock_guard<std::mutex> held(room_->lock);
     is_read_closed_ = true;
   }
-  write_wake_.notify_all();
+  write_wake_->notify_all();
   room_->wake.notify_all();
   write_thread_.join();
   for (std::thread& t : read_threads_) t.join();

@@ -379,6 +379,45 @@ TEST_F(sqlite_test, commits_what_waits_in_one_transaction) {
   EXPECT_EQ(c_.top("a"), 297u);
 }
 
+// What a loop reads from its sockets in one iteration is committed together, also when the writer
+// sleeps: woken by the first it would commit that one alone, and a room would get two flushes.
+TEST_F(sqlite_test, commits_an_iterations_appends_in_one_transaction) {
+  open();
+  struct burst {
+    store::store* s;
+    std::atomic<int> answered{0};
+  } b{s_.get()};
+  constexpr int kBursts = 20, kEach = 40;
+  int together = 0;
+  for (int i = 0; i < kBursts; ++i) {
+    b.answered = 0;
+    c_.say("a", "when this is answered the writer goes to sleep");
+    std::this_thread::yield();
+    const uint64_t before = s_->stats().commits;
+    ASSERT_TRUE(core::loop_call(
+        loops_.at(0),
+        [](core::loop* here, void* user) noexcept {
+          auto* each = static_cast<burst*>(user);
+          for (int n = 0; n < kEach; ++n) {
+            EXPECT_EQ(each->s->append(
+                          here, message("a", "x"),
+                          [](void* whom, store::append_result&& r) noexcept {
+                            EXPECT_EQ(r.rc, core::err::ok);
+                            ++static_cast<burst*>(whom)->answered;
+                          },
+                          each),
+                      core::err::ok);
+            if (n == 0)  // time for a writer that was woken too early
+              std::this_thread::sleep_for(std::chrono::milliseconds(1));
+          }
+        },
+        &b));
+    eventually([&] { return b.answered.load() == kEach; });
+    together += s_->stats().commits - before == 1;
+  }
+  EXPECT_GE(together, kBursts / 2) << "a writer that was not asleep yet takes the first alone";
+}
+
 TEST_F(sqlite_test, ends_a_transaction_at_its_maximum) {
   o_.commit_count_max = 10;
   open();
