@@ -24,14 +24,42 @@
 
 namespace broker {
 
-enum class event_kind : uint8_t { publication, join, leave };
+// history_removed: what is kept of the channel's publications up to now is void.
+enum class event_kind : uint8_t { publication, join, leave, history_removed };
 
-struct event {
-  event_kind kind = event_kind::publication;
-  const store::publication* pub = nullptr;  // join and leave: only info is set
+// Where the parts of a publication's push stand in its text.
+struct push_layout {
+  uint32_t object_at = 0, object_bytes = 0;  // the publication object
+  uint32_t data_at = 0, data_bytes = 0;
+  uint32_t info_at = 0, info_bytes = 0;  // 0: there is none
+  uint32_t tags_at = 0, tags_bytes = 0;  // likewise
 };
 
-// Calls from a broker to its user. Views are valid until return. They may call the broker.
+// A push as its author's node made it, for brokers that carry finished pushes. Two numbers are the
+// broker's to give: a publication's offset is due at offset_at, and behind it its time at time_at
+// (0: no such gap). All places count as if the gaps were empty; data and info stand before both,
+// the tags behind the offset and around the time.
+struct push_template {
+  std::string text;
+  uint32_t offset_at = 0, time_at = 0;
+  push_layout parts;
+};
+
+// A publication (pub or push is set, the other one null), or a join or leave (pub->info or push).
+struct event {
+  event_kind kind = event_kind::publication;
+  const store::publication* pub = nullptr;
+  const std::string_view* push = nullptr;  // finished: goes to subscribers as it is
+  push_layout parts;                       // of push
+  uint64_t offset = 0;                     // of push; 0: ephemeral
+  int64_t time_ms = 0;
+  bool is_delete = false;  // what it refers to is blank now
+};
+
+struct publish_request;
+
+// Calls from a broker to its user. Views are valid until return. They may call the broker, but for
+// make_push().
 struct broker_events {
   // Something for a channel that was subscribed, in order: offsets without holes, each once, none
   // before its commit.
@@ -41,6 +69,9 @@ struct broker_events {
   void (*on_lost)(void* user, std::string_view channel) noexcept;
   // Bytes another node sent by control().
   void (*on_control)(void* user, std::string_view bytes) noexcept;
+  // Encodes the request's push (any kind but history_removed); *out is empty. Only brokers that
+  // carry finished pushes call it, inside publish().
+  void (*make_push)(void* user, const publish_request& r, push_template* out) noexcept;
 };
 
 struct publish_request {

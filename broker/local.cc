@@ -36,6 +36,7 @@ struct op {
   std::string channel;
   void* user = nullptr;
   uint64_t subscription = 0;  // subscribe
+  bool is_delete = false;     // publish
   union {
     publish_cb on_publish;
     position_cb on_position;
@@ -110,7 +111,7 @@ class local_broker final : public broker {
   core::err publish_ephemeral(publish_request&& r, publish_cb cb, void* user) noexcept;
   void on_appended(op* o, store::append_result&& r) noexcept;
   void on_position(op* o, const store::read_result& r) noexcept;
-  void tell(const std::string& channel, const store::publication& pub) noexcept;
+  void tell(const std::string& channel, const store::publication& pub, bool is_delete) noexcept;
 
   op* op_new(const std::string& channel, void* user) {
     op* o = new op;
@@ -151,6 +152,7 @@ core::err local_broker::publish(publish_request&& r, publish_cb cb, void* user) 
     return publish_ephemeral(std::move(r), cb, user);
   op* o = op_new(r.channel, user);
   o->on_publish = cb;
+  o->is_delete = r.is_delete;
   store::append_request a;
   a.channel = std::move(r.channel);
   a.user = std::move(r.user);
@@ -181,13 +183,17 @@ core::err local_broker::publish_ephemeral(publish_request&& r, publish_cb cb, vo
     pub.tags = make_tags(r.tags_before_time, pub.time_ms);
   }
   const auto s = subscriptions_.find(r.channel);
+  event e;
+  e.kind = r.kind;
+  e.pub = &pub;
   if (s != subscriptions_.end() && s->second.state == sub_state::live)
-    events_->on_event(user_, r.channel, event{r.kind, &pub});
+    events_->on_event(user_, r.channel, e);
   if (!is_closed_) cb(user, std::move(result));  // on_event() may have closed us
   return core::err::ok;
 }
 
-void local_broker::tell(const std::string& channel, const store::publication& pub) noexcept {
+void local_broker::tell(const std::string& channel, const store::publication& pub,
+                        bool is_delete) noexcept {
   const auto found = subscriptions_.find(channel);
   if (found == subscriptions_.end()) return;
   subscription& s = found->second;
@@ -200,16 +206,20 @@ void local_broker::tell(const std::string& channel, const store::publication& pu
     events_->on_lost(user_, channel);
     return;
   }
-  events_->on_event(user_, channel, event{event_kind::publication, &pub});
+  event e;
+  e.pub = &pub;
+  e.is_delete = is_delete;
+  events_->on_event(user_, channel, e);
 }
 
 void local_broker::on_appended(op* o, store::append_result&& r) noexcept {
   const std::string channel = std::move(o->channel);
   const publish_cb cb = o->on_publish;
   void* user = o->user;
+  const bool is_delete = o->is_delete;
   op_free(o);
   if (is_closed_) return;
-  if (r.rc == core::err::ok && !r.is_duplicate) tell(channel, r.pub);
+  if (r.rc == core::err::ok && !r.is_duplicate) tell(channel, r.pub, is_delete);
   if (is_closed_) return;
   publish_result result;
   result.rc = r.rc;

@@ -74,9 +74,6 @@ void on_published(void* user, broker::publish_result&& result) noexcept {
       m->publications.add();
       m->commit_us.record(o->node->config->clock->mono_us() - r->started_us);
     }
-    // The ring still has the text that is deleted now; what comes later begins a new ring.
-    if (owned_channel* c = r->is_delete ? owned_find(o, r->channel) : nullptr)
-      recent_drop(&o->recents, &c->ring);
   }
   r->top.offset = result.offset;
   r->top.epoch = std::move(result.epoch);
@@ -92,7 +89,6 @@ void on_published(void* user, broker::publish_result&& result) noexcept {
 void publish(owner* o, request* r) noexcept {
   r->pub.keep = owner_namespace(o, r->ns).keep;
   r->started_us = o->node->config->clock->mono_us();
-  r->is_delete = r->pub.is_delete;
   owner_begin(o, r);
   begun(r, o->node->bus->publish(std::move(r->pub), on_published, r));
 }
@@ -290,9 +286,11 @@ void owner_channels(owner* o, std::string_view pattern, std::vector<channel_coun
 
 const broker::broker_events* owner_broker_events() noexcept {
   static constexpr broker::broker_events kEvents = {
-      owner_on_event, owner_on_lost, [](void* user, std::string_view bytes) noexcept {
+      owner_on_event, owner_on_lost,
+      [](void* user, std::string_view bytes) noexcept {
         api_control(static_cast<owner*>(user)->node, bytes);
-      }};
+      },
+      owner_make_push};
   return &kEvents;
 }
 

@@ -113,30 +113,64 @@ bool post_insufficient(owner* o, const owned_channel* c, uint32_t loop) noexcept
   return true;
 }
 
-void publication_event(owner* o, owned_channel* c, const store::publication& p) noexcept {
-  const bool has_place = c->has_history && p.offset > 0;
-  if (has_place && p.offset != c->top + 1) {
-    if (p.offset <= c->top) return;  // known
+// The event's push as a frame; *r tells where the publication object stands in it.
+core::frame* publication_frame(owner* o, const owned_channel* c, const broker::event& e,
+                               recent_entry* r) noexcept {
+  std::string_view whole;
+  std::string* text = &o->node->scratch;
+  text->clear();
+  if (e.push != nullptr) {
+    whole = *e.push;
+    r->object_at = e.parts.object_at;
+    r->object_bytes = e.parts.object_bytes;
+    r->time_ms = e.time_ms;
+  } else {
+    const store::publication& p = *e.pub;
+    proto::push_publication(text, c->name(), p.offset, p.data, p.info, p.tags, &r->object_at,
+                            &r->object_bytes);
+    r->time_ms = p.time_ms;
+    whole = *text;
+  }
+  core::frame* push = proto::ws_text_frame(whole);
+  r->object_at += static_cast<uint32_t>(core::frame_view(push).size() - whole.size());
+  r->push = push;
+  text->clear();
+  return push;
+}
+
+void publication_event(owner* o, owned_channel* c, const broker::event& event) noexcept {
+  const uint64_t offset = event.push != nullptr ? event.offset : event.pub->offset;
+  const bool has_place = c->has_history && offset > 0;
+  if (has_place && offset != c->top + 1) {
+    if (offset <= c->top) return;  // known
     core::log_error("the broker left a hole in a channel",
-                    {{"channel", c->name()}, {"offset", p.offset}, {"top", c->top}});
+                    {{"channel", c->name()}, {"offset", offset}, {"top", c->top}});
     owned_lost(o, c);
     return;
   }
-  std::string* text = &o->node->scratch;
+  // The ring still has the text that is blank now; this one begins a new ring.
+  if (event.is_delete) recent_drop(&o->recents, &c->ring);
   recent_entry e;
-  text->clear();
-  proto::push_publication(text, c->name(), p.offset, p.data, p.info, p.tags, &e.object_at,
-                          &e.object_bytes);
-  core::frame* push = proto::ws_text_frame(*text);
+  core::frame* push = publication_frame(o, c, event, &e);
   if (has_place) {
-    c->top = p.offset;
-    e.push = push;
-    e.object_at += static_cast<uint32_t>(core::frame_view(push).size() - text->size());
-    e.time_ms = p.time_ms;
-    recent_push(&o->recents, &c->ring, p.offset, e);
+    c->top = offset;
+    recent_push(&o->recents, &c->ring, offset, e);
   }
+  deliver(o, c, push, delivery_kind::publication, has_place ? offset : 0);
+  core::frame_unref(push);
+}
+
+// Joins and leaves.
+void member_event(owner* o, owned_channel* c, const broker::event& e) noexcept {
+  if (c->link_count == 0) return;
+  std::string* text = &o->node->scratch;
   text->clear();
-  deliver(o, c, push, delivery_kind::publication, has_place ? p.offset : 0);
+  if (e.push == nullptr)
+    (e.kind == broker::event_kind::join ? proto::push_join : proto::push_leave)(text, c->name(),
+                                                                                e.pub->info);
+  core::frame* push = proto::ws_text_frame(e.push == nullptr ? *text : *e.push);
+  text->clear();
+  deliver(o, c, push, delivery_kind::join_leave, 0);
   core::frame_unref(push);
 }
 
@@ -146,19 +180,32 @@ void owner_on_event(void* user, std::string_view channel, const broker::event& e
   auto* o = static_cast<owner*>(user);
   owned_channel* c = owned_find(o, channel);
   if (c == nullptr || c->state != channel_state::live) return;
-  if (e.kind == broker::event_kind::publication) {
-    publication_event(o, c, *e.pub);
-    return;
+  switch (e.kind) {
+    case broker::event_kind::publication:
+      publication_event(o, c, e);
+      return;
+    case broker::event_kind::join:
+    case broker::event_kind::leave:
+      member_event(o, c, e);
+      return;
+    case broker::event_kind::history_removed:
+      recent_drop(&o->recents, &c->ring);
+      return;
   }
-  if (c->link_count == 0) return;
-  std::string* text = &o->node->scratch;
-  text->clear();
-  (e.kind == broker::event_kind::join ? proto::push_join : proto::push_leave)(text, channel,
-                                                                              e.pub->info);
-  core::frame* push = proto::ws_text_frame(*text);
-  text->clear();
-  deliver(o, c, push, delivery_kind::join_leave, 0);
-  core::frame_unref(push);
+}
+
+void owner_make_push(void*, const broker::publish_request& r, broker::push_template* out) noexcept {
+  if (r.kind == broker::event_kind::join) return proto::push_join(&out->text, r.channel, r.info);
+  if (r.kind == broker::event_kind::leave) return proto::push_leave(&out->text, r.channel, r.info);
+  proto::push_gaps g;
+  proto::push_publication_gaps(&out->text, r.channel, r.has_history, r.data, r.info,
+                               r.tags_before_time, &g);
+  out->offset_at = g.offset_at;
+  out->time_at = g.time_at;
+  out->parts = {g.object_at, g.object_bytes,
+                g.data_at,   static_cast<uint32_t>(r.data.size()),
+                g.info_at,   static_cast<uint32_t>(r.info.size()),
+                g.tags_at,   g.tags_bytes};
 }
 
 void owner_on_lost(void* user, std::string_view channel) noexcept {

@@ -105,6 +105,8 @@ void owner_unsubscribe(owner* o, request* r) noexcept;
 // owner_deliver.cc
 void owner_on_event(void* user, std::string_view channel, const broker::event& e) noexcept;
 void owner_on_lost(void* user, std::string_view channel) noexcept;
+void owner_make_push(void* user, const broker::publish_request& r,
+                     broker::push_template* out) noexcept;
 bool owner_catch_up(owner* o, owned_channel* c,
                     loop_link* l) noexcept;  // true: nothing is held back any more
 void owner_insufficient(owner* o, owned_channel* c) noexcept;  // for all loops of the set

@@ -75,7 +75,6 @@ struct request : core::msg {
   uint64_t recovered_to = 0;  // a recovery: `publications` holds since.offset + 1 .. this one
   uint32_t rounds = 0;        // … and how many reads it has taken
   bool is_remote = false;     // came by mailbox: the answer goes back by it
-  bool is_delete = false;     // publish: pub has been moved on
 };
 
 request* request_new(node_loop* from, request_kind kind, std::string_view channel,

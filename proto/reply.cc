@@ -137,6 +137,38 @@ void push_publication(std::string* out, std::string_view channel, uint64_t offse
   out->append("}}");
 }
 
+void push_publication_gaps(std::string* out, std::string_view channel, bool has_offset,
+                           std::string_view data, std::string_view info,
+                           std::string_view tags_before_time, push_gaps* at) noexcept {
+  const auto here = [out] { return static_cast<uint32_t>(out->size()); };
+  *at = {};
+  push_begin(out, channel, "pub");
+  at->object_at = here();
+  out->append("{\"data\":");
+  at->data_at = here();
+  out->append(data);
+  if (!info.empty()) {
+    out->append(",\"info\":");
+    at->info_at = here();
+    out->append(info);
+  }
+  if (has_offset) {
+    out->append(",\"offset\":");
+    at->offset_at = here();
+  }
+  if (!tags_before_time.empty()) {
+    out->append(",\"tags\":");
+    at->tags_at = here();
+    out->append(tags_before_time).append("\"time\":\"");
+    at->time_at = here();
+    out->append("\"}");
+    at->tags_bytes = here() - at->tags_at;
+  }
+  out->push_back('}');
+  at->object_bytes = here() - at->object_at;
+  out->append("}}");
+}
+
 void push_join(std::string* out, std::string_view channel, std::string_view info) noexcept {
   push_begin(out, channel, "join");
   out->append("{\"info\":").append(info).append("}}}");

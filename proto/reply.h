@@ -31,6 +31,17 @@ void publication_object(std::string* out, uint64_t offset, std::string_view data
 void push_publication(std::string* out, std::string_view channel, uint64_t offset,
                       std::string_view data, std::string_view info, std::string_view tags,
                       uint32_t* object_at, uint32_t* object_len) noexcept;
+// The same with gaps that a broker fills: the offset (when has_offset) is due at offset_at, the
+// time, digits within the last tag, at time_at (when there are tags: `tags_before_time` is "{" or
+// "{…,"). 0: no such gap. All places are in *out, which must be empty, as if the gaps stayed empty.
+struct push_gaps {
+  uint32_t offset_at = 0, time_at = 0;
+  uint32_t object_at = 0, object_bytes = 0;
+  uint32_t data_at = 0, info_at = 0, tags_at = 0, tags_bytes = 0;  // 0: no info, no tags
+};
+void push_publication_gaps(std::string* out, std::string_view channel, bool has_offset,
+                           std::string_view data, std::string_view info,
+                           std::string_view tags_before_time, push_gaps* at) noexcept;
 void push_join(std::string* out, std::string_view channel, std::string_view info) noexcept;
 void push_leave(std::string* out, std::string_view channel, std::string_view info) noexcept;
 void push_unsubscribe(std::string* out, std::string_view channel, uint32_t code,

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "broker/broker.h"
+#include "proto/reply.h"
 #include "tests/store/harness.h"
 
 namespace broker_test {
@@ -32,6 +33,7 @@ struct log_entry {
   broker::publish_result published;
   store::position position;
   size_t number = 0;  // of the subscribe that is answered
+  bool is_delete = false;
 };
 
 // Everything the broker said, in order. Written on the loop, read by the test when it waits.
@@ -97,18 +99,69 @@ inline void on_subscribed(void* user, core::err rc, const store::position& p) no
   a->to->add({.what = "subscribed", .channel = a->channel, .position = p, .number = a->number});
 }
 
+// What a finished push says, by where its parts stand.
+inline store::publication read_push(const broker::event& e) {
+  store::publication p;
+  const auto part = [&](uint32_t at, uint32_t bytes) {
+    return std::string(e.push->substr(at, bytes));
+  };
+  p.offset = e.offset;
+  p.time_ms = e.time_ms;
+  p.data = part(e.parts.data_at, e.parts.data_bytes);
+  p.info = part(e.parts.info_at, e.parts.info_bytes);
+  p.tags = part(e.parts.tags_at, e.parts.tags_bytes);
+  std::string object;
+  proto::publication_object(&object, p.offset, p.data, p.info, p.tags);
+  EXPECT_EQ(part(e.parts.object_at, e.parts.object_bytes), object);
+  EXPECT_EQ(e.push->substr(0, 9), "{\"push\":{");
+  return p;
+}
+
+// {"push":{"channel":"a","join":{"info":{…}}}}
+inline store::publication read_member_push(std::string_view push) {
+  store::publication p;
+  const size_t at = push.find("{\"info\":") + 8;
+  p.info = std::string(push.substr(at, push.size() - at - 3));
+  return p;
+}
+
+inline void journal_event(void* user, std::string_view channel, const broker::event& e) noexcept {
+  const bool is_publication = e.kind == broker::event_kind::publication;
+  log_entry entry;
+  entry.what = is_publication                        ? "event"
+               : e.kind == broker::event_kind::join  ? "join"
+               : e.kind == broker::event_kind::leave ? "leave"
+                                                     : "removed";
+  entry.channel = std::string(channel);
+  entry.is_delete = e.is_delete;
+  if (e.pub != nullptr)
+    entry.pub = *e.pub;
+  else if (e.push != nullptr)
+    entry.pub = is_publication ? read_push(e) : read_member_push(*e.push);
+  static_cast<journal*>(user)->add(std::move(entry));
+}
+
+inline void journal_make_push(void*, const broker::publish_request& r,
+                              broker::push_template* out) noexcept {
+  if (r.kind == broker::event_kind::join) return proto::push_join(&out->text, r.channel, r.info);
+  if (r.kind == broker::event_kind::leave) return proto::push_leave(&out->text, r.channel, r.info);
+  proto::push_gaps g;
+  proto::push_publication_gaps(&out->text, r.channel, r.has_history, r.data, r.info,
+                               r.tags_before_time, &g);
+  out->offset_at = g.offset_at;
+  out->time_at = g.time_at;
+  out->parts = {g.object_at, g.object_bytes,
+                g.data_at,   static_cast<uint32_t>(r.data.size()),
+                g.info_at,   static_cast<uint32_t>(r.info.size()),
+                g.tags_at,   g.tags_bytes};
+}
+
 inline const broker::broker_events kJournalEvents = {
-    [](void* user, std::string_view channel, const broker::event& e) noexcept {
-      const char* what = e.kind == broker::event_kind::publication ? "event"
-                         : e.kind == broker::event_kind::join      ? "join"
-                                                                   : "leave";
-      static_cast<journal*>(user)->add(
-          {.what = what, .channel = std::string(channel), .pub = *e.pub});
-    },
+    journal_event,
     [](void* user, std::string_view channel) noexcept {
       static_cast<journal*>(user)->add({.what = "lost", .channel = std::string(channel)});
     },
-    [](void*, std::string_view) noexcept {}};
+    [](void*, std::string_view) noexcept {}, journal_make_push};
 
 inline broker::publish_request message(std::string channel, std::string data) {
   broker::publish_request r;
@@ -364,6 +417,7 @@ TEST_P(broker_contract, refuses_references_as_the_store_does) {
   edit.user = "alice";
   edit.is_delete = true;
   EXPECT_EQ(publish(edit).offset, 2u);
+  EXPECT_TRUE(journal_.wait("event", 2, "a").is_delete);
   EXPECT_EQ(store_test::text(history("a").pubs), "1:null 2:2");
 }
 

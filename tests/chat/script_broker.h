@@ -30,7 +30,10 @@ class script_broker : public broker::broker {
       p.data = r.data;
       if (r.kind == ::broker::event_kind::join) ++joins;
       if (r.kind == ::broker::event_kind::leave) ++leaves;
-      if (is_live(r.channel)) events_->on_event(user_, r.channel, {r.kind, &p});
+      ::broker::event e;
+      e.kind = r.kind;
+      e.pub = &p;
+      if (is_live(r.channel)) events_->on_event(user_, r.channel, e);
       cb(user, {});
       return core::err::ok;
     }
@@ -116,8 +119,12 @@ class script_broker : public broker::broker {
     pub.time_ms = time_ms;
     told_[p.r.channel] = p.offset;
     const auto l = live_.find(p.r.channel);
-    if (l != live_.end() && l->second.is_live && p.offset > l->second.from)
-      events_->on_event(user_, p.r.channel, {::broker::event_kind::publication, &pub});
+    if (l != live_.end() && l->second.is_live && p.offset > l->second.from) {
+      ::broker::event e;
+      e.pub = &pub;
+      e.is_delete = p.r.is_delete;
+      events_->on_event(user_, p.r.channel, e);
+    }
     publish_result result;
     result.offset = p.offset;
     result.epoch = epoch;

@@ -121,6 +121,34 @@ TEST(reply_test, publication_push_tells_where_its_object_stands) {
   }
 }
 
+// Filled, it is what the other function makes, and the places hold.
+TEST(reply_test, push_with_gaps_is_the_push_once_they_are_filled) {
+  for (const bool has_offset : {true, false}) {
+    for (const string info : {"", "{\"user\":\"u\"}"}) {
+      for (const string before : {"", "{", "{\"key\":\"k\","}) {
+        push_gaps g;
+        string out;
+        push_publication_gaps(&out, "c\"1", has_offset, "[1,{}]", info, before, &g);
+        EXPECT_EQ(out.substr(g.data_at, 6), "[1,{}]");
+        EXPECT_EQ(g.info_at == 0 ? "" : out.substr(g.info_at, info.size()), info);
+        EXPECT_EQ(g.offset_at != 0, has_offset);
+        EXPECT_EQ(g.time_at != 0, !before.empty());
+        EXPECT_EQ(out.substr(g.object_at + g.object_bytes), "}}");
+        const string tags_open = before.empty() ? "" : before + "\"time\":\"\"}";
+        EXPECT_EQ(g.tags_at == 0 ? "" : out.substr(g.tags_at, g.tags_bytes), tags_open);
+        if (g.time_at != 0) out.insert(g.time_at, "123");
+        if (g.offset_at != 0) out.insert(g.offset_at, "77");
+        const string tags = before.empty() ? "" : before + "\"time\":\"123\"}";
+        string whole;
+        uint32_t at, len;
+        push_publication(&whole, "c\"1", has_offset ? 77 : 0, "[1,{}]", info, tags, &at, &len);
+        EXPECT_EQ(out, whole);
+        EXPECT_EQ(at, g.object_at);
+      }
+    }
+  }
+}
+
 TEST(reply_test, pushes) {
   EXPECT_EQ(made([](string* out) { push_join(out, "c", "{\"user\":\"u\"}"); }),
             "{\"push\":{\"channel\":\"c\",\"join\":{\"info\":{\"user\":\"u\"}}}}");
