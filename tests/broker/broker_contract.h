@@ -17,6 +17,7 @@ using store_test::scratch_dir;
 // What a broker needs beside its loop, made once for each test. `bus` is used on its loop only.
 struct broker_setup {
   std::unique_ptr<store::store> history;
+  std::shared_ptr<void> servers;  // that it talks to
   std::unique_ptr<broker::broker> bus;
 };
 
@@ -136,7 +137,7 @@ inline void journal_event(void* user, std::string_view channel, const broker::ev
   entry.is_delete = e.is_delete;
   if (e.pub != nullptr)
     entry.pub = *e.pub;
-  else if (e.push != nullptr)
+  else if (e.push != nullptr && e.kind != broker::event_kind::history_removed)
     entry.pub = is_publication ? read_push(e) : read_member_push(*e.push);
   static_cast<journal*>(user)->add(std::move(entry));
 }
@@ -174,8 +175,12 @@ inline broker::publish_request message(std::string channel, std::string data) {
 
 class broker_contract : public ::testing::TestWithParam<broker_factory> {
  protected:
-  void SetUp() override { setup_ = GetParam().open(dir_, home(), &kJournalEvents, &journal_); }
+  void SetUp() override {
+    setup_ = GetParam().open(dir_, home(), &kJournalEvents, &journal_);
+    if (bus() == nullptr) GTEST_SKIP() << "what this broker needs is missing, see above";
+  }
   void TearDown() override {
+    if (bus() == nullptr) return;
     run([&] { bus()->close(); });
     if (setup_.history != nullptr) setup_.history->close();
     loops_.stop();
@@ -507,17 +512,19 @@ TEST_P(broker_contract, loses_and_doubles_nothing_around_a_subscribe) {
 TEST_P(broker_contract, may_be_called_from_its_events) {
   subscribe("a");
   journal_.hook = [&](const log_entry& e) {
-    if (e.what != "event") return;
-    bus()->unsubscribe("a");
-    EXPECT_EQ(subscribe_here("b", false), core::err::ok);
+    if (e.what == "event") {
+      bus()->unsubscribe("a");
+      EXPECT_EQ(subscribe_here("b", false), core::err::ok);
+    }
+    if (e.what != "subscribed" || e.channel != "b") return;
     broker::publish_request r = message("b", "x");
     r.kind = broker::event_kind::join;
     EXPECT_EQ(publish_here(r), core::err::ok);
   };
   publish(message("a", "1"));
   publish(message("a", "2"));
+  journal_.wait("join", 1);
   EXPECT_EQ(journal_.count("event"), 1u);
-  EXPECT_EQ(journal_.count("join"), 1u);
 }
 
 TEST_P(broker_contract, knows_who_is_present) {
@@ -570,6 +577,7 @@ TEST_P(broker_contract, replaces_and_removes_members) {
 }
 
 TEST_P(broker_contract, refuses_a_publish_whose_answer_has_no_room) {
+  if (setup_.history == nullptr) return;  // its answers do not come by the mailbox
   loops small(1, 4);
   journal quiet;
   scratch_dir dir;
@@ -636,7 +644,7 @@ TEST_P(broker_contract, calls_nobody_after_close) {
     bus()->unsubscribe("a");
     bus()->presence_remove("a", "c");
   });
-  setup_.history->close();  // every answer is in the mailbox
+  if (setup_.history != nullptr) setup_.history->close();  // every answer is in the mailbox
   run([] {});
   EXPECT_EQ(journal_.count("event"), 0u);
 }

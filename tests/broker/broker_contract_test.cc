@@ -1,6 +1,13 @@
 // The contract on every broker; a new one is one line in the list.
 #include "tests/broker/broker_contract.h"
 
+#include <filesystem>
+#include <iostream>
+#include <thread>
+
+#include "broker/redis.h"
+#include "tests/broker/redis_server.h"
+
 namespace broker_test {
 namespace {
 
@@ -25,9 +32,66 @@ broker_setup open_local_sqlite(const scratch_dir& dir, core::loop* home,
   return s;
 }
 
+// On its loop, and ready.
+template <typename Fn>
+void on_loop(core::loop* home, Fn fn) {
+  struct call {
+    Fn* fn;
+    std::promise<void> done;
+  } c{&fn, {}};
+  ASSERT_TRUE(core::loop_call(
+      home,
+      [](core::loop*, void* user) noexcept {
+        auto* self = static_cast<call*>(user);
+        (*self->fn)();
+        self->done.set_value();
+      },
+      &c));
+  c.done.get_future().wait();
+}
+
+broker_setup open_over_redis(const scratch_dir& dir, core::loop* home,
+                             const broker::broker_events* events, void* user, int servers) {
+  broker_setup s;
+  if (redis_binary().empty()) {
+    std::cerr << "SKIPPED: no redis-server: apt install redis-server, or set REDIS_SERVER_BIN\n";
+    return s;
+  }
+  auto all = std::make_shared<std::vector<std::unique_ptr<redis_process>>>();
+  broker::redis_options o;
+  o.node = "node0001";
+  o.first_base = "0";
+  for (int i = 0; i < servers; ++i) {
+    const std::string folder = dir.file(("redis" + std::to_string(i)).c_str());
+    std::filesystem::create_directory(folder);
+    all->push_back(std::make_unique<redis_process>(folder));
+    o.servers.push_back(all->back()->endpoint());
+  }
+  s.servers = all;
+  on_loop(home, [&] { s.bus.reset(broker::open_redis(o, home, events, user)); });
+  bool is_ready = false;
+  for (int i = 0; i < 1000 && !is_ready; ++i) {
+    on_loop(home, [&] { is_ready = s.bus->is_ready(); });
+    if (!is_ready) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_TRUE(is_ready);
+  return s;
+}
+
+broker_setup open_redis(const scratch_dir& dir, core::loop* home,
+                        const broker::broker_events* events, void* user) {
+  return open_over_redis(dir, home, events, user, 1);
+}
+broker_setup open_two_redis(const scratch_dir& dir, core::loop* home,
+                            const broker::broker_events* events, void* user) {
+  return open_over_redis(dir, home, events, user, 2);
+}
+
 INSTANTIATE_TEST_SUITE_P(all, broker_contract,
                          ::testing::Values(broker_factory{"local_memory", open_local_memory},
-                                           broker_factory{"local_sqlite", open_local_sqlite}),
+                                           broker_factory{"local_sqlite", open_local_sqlite},
+                                           broker_factory{"redis", open_redis},
+                                           broker_factory{"two_redis", open_two_redis}),
                          [](const auto& factory) { return factory.param.name; });
 
 }  // namespace

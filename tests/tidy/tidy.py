@@ -27,6 +27,7 @@ THIRD_PARTY = {
     r"^(wslay|llhttp|jwt)": {"proto"},
     r"^simdjson": {"proto", "loadgen"},
     r"^sqlite3\.h$": {"store"},
+    r"^hiredis/": {"broker"},
     r"^CLI/": {"server", "loadgen"},
     r"^prometheus/": {"server"},
     r"^toml\+\+/": {"core", "loadgen"},

@@ -1,0 +1,45 @@
+// The scripts that a Redis server runs, each atomic in one partition, and the names of its keys.
+//
+// Keys of a partition p (all share the hash tag {p}, so one slot of a cluster has them):
+//   P:{p}:g            generation: run, repl (the server that began it), epoch, base
+//   P:{p}:m:CHANNEL    meta: top, epoch
+//   P:{p}:s:CHANNEL    stream: id OFFSET-0, field e: the envelope
+//   P:{p}:b:CHANNEL    blanked: offset -> envelope, for what a delete has taken out of the stream
+//   P:{p}:e:CHANNEL    edits: offset -> offset of what it refers to
+//   P:{p}:k:CHANNEL|KEY  idempotency: offset, time, epoch, hash; with expiry
+// and the Pub/Sub channel P:{p}:c:CHANNEL.
+//
+// Generation: the first script that runs on a server which is not the one that began the
+// partition's generation (restarted, promoted: its last writes may be gone) begins a new one, with
+// a new epoch and a base above every offset that can have been given: 16 for each millisecond of
+// Unix time, and for a channel whose meta is there at least 2^20 above its top. So an offset is
+// given twice only if a channel got more than 16,000 publications a second over its whole
+// life, or the server's clock went back and its data was lost as well.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace broker {
+
+enum class redis_script : uint8_t { publish, read, positions, remove, kCount };
+
+std::string redis_script_text(redis_script s);
+
+// publish   KEYS g m s b e [k]; ARGV run repl epoch base | command channel head nonce author push
+//           offset_at time_at size_max ttl_ms key_hash key_ttl_ms refers is_delete
+//           -> {"ok" | "duplicate" | "conflict" | "not_found" | "denied", offset, time, epoch}
+// read      KEYS g m s b; ARGV run repl epoch base | since is_reverse limit bytes_max size_max
+//           ttl_ms -> {top, epoch, is_cut, envelope …}
+// positions KEYS g m…; ARGV run repl epoch base -> {top, epoch, top, epoch …}
+// remove    KEYS g m s b e; ARGV run repl epoch base | command channel envelope -> "ok"
+
+uint32_t redis_partition(std::string_view channel, uint32_t partitions) noexcept;
+// kind: one of the letters above.
+std::string redis_key(std::string_view prefix, uint32_t partition, char kind,
+                      std::string_view channel = {});
+// The channel's name in a Pub/Sub channel of ours; "" when it is not one.
+std::string_view redis_channel_of(std::string_view prefix, std::string_view pubsub) noexcept;
+
+}  // namespace broker
