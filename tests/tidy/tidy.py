@@ -30,7 +30,8 @@ THIRD_PARTY = {
     r"^CLI/": {"server", "loadgen"},
     r"^prometheus/": {"server"},
     r"^toml\+\+/": {"core", "loadgen"},
-    r"^openssl/": {"core", "proto"},
+    r"^openssl/": {"core", "proto", "broker"},
+    r"^hiredis/": {"broker"},
 }
 
 BANNED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
