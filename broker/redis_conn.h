@@ -44,7 +44,7 @@ struct redis_resolver;  // broker/redis_dial.h: names off the loop
 struct redis_tls;       // broker/redis_tls.h: one per process and URL
 struct redis_conn;
 
-enum class redis_role : uint8_t { commands, subscriber, sentinel };
+enum class redis_role : uint8_t { commands, subscriber };
 enum class redis_state : uint8_t { connecting, handshaking, ready, waiting, closed };
 enum class redis_sub : uint8_t { channel, shard };  // SUBSCRIBE, SSUBSCRIBE
 
@@ -60,7 +60,7 @@ struct redis_server_info {
   std::string maxmemory_policy;  // "noeviction"; empty when the server does not tell
   uint64_t maxmemory = 0;
   bool has_aof = false;
-  bool has_rdb = false;  // a snapshot was saved or loaded, as far as INFO can tell
+  uint64_t rdb_saved_at = 0;  // Unix time of the last snapshot, or of the start
 };
 
 // None is called inside redis_conn_open(). All may call redis_conn_*(), also close. After
@@ -92,6 +92,7 @@ struct redis_conn_options {
   const redis_url* url = nullptr;  // borrowed until close: login, db, TLS, time-outs
   redis_role role = redis_role::commands;
   bool is_replica_allowed = false;
+  bool is_sentinel = false;            // log in to a Sentinel: its own login, no database
   std::string name;                    // CLIENT SETNAME: printable, no spaces
   redis_tls* tls = nullptr;            // borrowed; needed when url->is_tls
   redis_resolver* resolver = nullptr;  // borrowed; needed for names, not for numeric addresses
