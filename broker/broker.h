@@ -104,6 +104,8 @@ struct member {
   std::string client;  // uuid text
   std::string user;
   std::string info;  // finished ClientInfo object
+  // Its leave is published when its node has died.
+  bool has_join_leave = false;
 };
 
 struct presence_counts {

@@ -22,7 +22,9 @@ presence_entry* entry_new(presence_channel* c, const member& m) noexcept {
                                         c,
                                         static_cast<uint16_t>(m.client.size()),
                                         static_cast<uint16_t>(m.user.size()),
-                                        static_cast<uint32_t>(m.info.size())};
+                                        static_cast<uint32_t>(m.info.size()) & 0x3fffffffu,
+                                        m.has_join_leave,
+                                        false};
   char* at = reinterpret_cast<char*>(e + 1);
   for (const std::string* s : {&m.client, &m.user, &m.info}) {
     memcpy(at, s->data(), s->size());
@@ -38,7 +40,7 @@ presence_table::~presence_table() {
 }
 
 core::err presence_table::add(const std::string& channel, const member& m) noexcept {
-  if (m.client.size() > UINT16_MAX || m.user.size() > UINT16_MAX || m.info.size() > UINT32_MAX)
+  if (m.client.size() > UINT16_MAX || m.user.size() > UINT16_MAX || m.info.size() >= 1u << 30)
     return core::err::too_big;
   presence_channel* c = &channels_[channel];
   presence_entry* e = entry_new(c, m);
@@ -73,6 +75,14 @@ void presence_table::remove(const std::string& channel, std::string_view client)
   (e->next == nullptr ? c->last : e->next->prev) = e->prev;
   free(e);
   if (--c->count == 0) channels_.erase(it);
+}
+
+const presence_entry* presence_table::find(const std::string& channel,
+                                           std::string_view client) const noexcept {
+  const auto c = channels_.find(channel);
+  if (c == channels_.end()) return nullptr;
+  const auto known = entries_.find(presence_key{&c->second, client});
+  return known == entries_.end() ? nullptr : *known;
 }
 
 std::vector<member> presence_table::members(const std::string& channel,

@@ -21,7 +21,9 @@ struct presence_entry {
   struct presence_channel* channel;
   uint16_t client_bytes;
   uint16_t user_bytes;
-  uint32_t info_bytes;
+  uint32_t info_bytes : 30;
+  uint32_t has_join_leave : 1;
+  mutable uint32_t is_announced : 1;  // the broker's: others know of it
 };
 
 inline std::string_view presence_client(const presence_entry* e) noexcept {
@@ -77,13 +79,21 @@ class presence_table {
   presence_table& operator=(const presence_table&) = delete;
   ~presence_table();
 
-  // too_big: client or user is longer than 65535 bytes, or info than 2^32 - 1.
+  // too_big: client or user is longer than 65535 bytes, or info than 2^30 - 1.
   core::err add(const std::string& channel, const member& m) noexcept;
   void remove(const std::string& channel, std::string_view client) noexcept;
   std::vector<member> members(const std::string& channel, uint32_t limit) const noexcept;
   // Counts the distinct users by walking over all clients: an operator's question, not a message's
   // path.
   presence_counts counts(const std::string& channel) const noexcept;
+  const presence_entry* find(const std::string& channel, std::string_view client) const noexcept;
+  bool has(const std::string& channel) const noexcept { return channels_.count(channel) > 0; }
+  // fn(const std::string& channel, const presence_entry*); it may not change the table.
+  template <typename Fn>
+  void each(Fn fn) const {
+    for (const auto& [channel, c] : channels_)
+      for (const presence_entry* e = c.first; e != nullptr; e = e->next) fn(channel, e);
+  }
 
  private:
   std::unordered_map<std::string, presence_channel> channels_;  // those with members

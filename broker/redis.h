@@ -2,26 +2,32 @@
 // hole from the stream. See redis_script.h for what is kept and redis.cc for why nothing is lost.
 #pragma once
 
+#include <cstdint>
 #include <string>
-#include <vector>
 
 #include "broker/broker.h"
 #include "broker/redis_conn.h"
+#include "broker/redis_dial.h"
+#include "broker/redis_tls.h"
+#include "broker/redis_url.h"
 
 namespace broker {
 
+// What a node's loops share.
 struct redis_options {
-  std::vector<redis_endpoint> servers;  // channels are hashed over them
-  std::string prefix = "parley";        // of all keys
-  uint32_t partitions = 128;            // the same on all nodes, always
-  std::string node;                     // id of this start; 8 characters or more
-  bool hears_control = true;            // one loop of a node
+  const redis_url* url = nullptr;      // borrowed; topology `servers`
+  redis_tls* tls = nullptr;            // borrowed; needed when url->is_tls
+  redis_resolver* resolver = nullptr;  // borrowed; needed for names
+  std::string prefix = "parley";       // of all keys: [A-Za-z0-9_.-]
+  uint32_t partitions = 128;           // the same on all nodes, always
+  std::string node;                    // id of this start; 8 characters or more
   // For tests: where a partition begins that no server has begun before; "" is by time.
   std::string first_base;
   const core::clock_source* clock = core::system_clock();
   core::random_source* random = core::system_random();
 };
 
+// On the loop's thread; `o` is copied. Loop 0 hears control().
 broker* open_redis(const redis_options& o, core::loop* home, const broker_events* events,
                    void* user) noexcept;
 

@@ -1,408 +1,351 @@
-// The life of a connection over core::conn. The object outlives its sockets: a link is made for
-// each attempt and frees itself when its socket has closed.
+// Sockets, states and time of a connection to Redis.
 #include "broker/redis_conn.h"
 
-#include <algorithm>
-#include <deque>
-#include <vector>
+#include <sys/socket.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "broker/redis_conn_impl.h"
 #include "core/assert.h"
-#include "core/conn.h"
-#include "core/dial.h"
 #include "core/log.h"
-#include "core/loop.h"
-#include "core/resolve.h"
 
 namespace broker {
 namespace {
 
-constexpr uint32_t kTickMs = 250;
+constexpr uint32_t kPendingBytesMin = 256 * 1024;
+constexpr uint32_t kLinkSlackBytes =
+    1024 * 1024;  // beside the commands: login, pings, TLS' own records
 
-enum class state : uint8_t { waiting, resolving, greeting, ready, closed };
+void on_timer(core::timer* t) noexcept;
 
-struct link {
-  core::conn wire;              // first: a conn* is a link*
-  redis_conn* owner = nullptr;  // null: given up
+// Every entry from outside: the struct stays while one is on the stack.
+struct call {
+  redis_conn* c;
+  explicit call(redis_conn* conn) : c(conn) { ++c->calls; }
+  call(const call&) = delete;
+  call& operator=(const call&) = delete;
+  ~call() {
+    if (--c->calls > 0 || c->state != redis_state::closed || c->has_socket) return;
+    redis_reader_free(c->reader);
+    redis_tls_session_free(c->tls);
+    delete c;
+  }
 };
 
-struct pending {
-  redis_cb cb;
-  void* user;
+void set_timer(redis_conn* c, uint64_t delay_ms) noexcept {
+  core::timer_start(core::loop_timers(c->home), &c->timer, core::loop_now_ms(c->home), delay_ms);
+}
+
+// ---- Ends ---------------------------------------------------------------------------------------
+
+void log_down(redis_conn* c, std::string_view why) noexcept {
+  if (c->logged == why) return;  // an outage is one line, not one an attempt
+  c->logged = why;
+  core::log_warn(
+      "no connection to Redis",
+      {{"server", redis_endpoint_text(c->options.at)}, {"name", c->options.name}, {"why", why}});
+}
+
+uint32_t backoff_ms(redis_conn* c) noexcept {
+  const uint32_t doublings = std::min(c->failures++, 16u);
+  const uint32_t most = std::min(kRedisBackoffFirstMs << doublings, kRedisBackoffMaxMs);
+  return most / 2 + core::random_below(c->options.random, most / 2 + 1);
+}
+
+void drop_socket(redis_conn* c) noexcept {
+  if (c->lookup != nullptr) redis_lookup_cancel(c->lookup);
+  c->lookup = nullptr;
+  // Reader and session may be on the stack: they go when the socket does.
+  if (c->has_socket) core::conn_close(&c->link, core::end_reason::client_closed);
+}
+
+// ---- The socket ---------------------------------------------------------------------------------
+
+void send_tls_output(redis_conn* c) noexcept {
+  const size_t len = redis_tls_output(c->tls).size();
+  if (len == 0) return;
+  char* room = core::conn_room(&c->link, static_cast<uint32_t>(len));
+  if (room != nullptr) memcpy(room, redis_tls_output(c->tls).data(), len);  // else it is closing
+  redis_tls_sent(c->tls);
+}
+
+constexpr redis_tls_events kTlsEvents = {
+    [](void* user, std::string_view bytes) noexcept {
+      redis_input(static_cast<redis_conn*>(user), bytes);
+    },
+    [](void* user) noexcept {
+      const redis_state s = static_cast<redis_conn*>(user)->state;
+      return s == redis_state::handshaking || s == redis_state::ready;
+    },
 };
 
-struct conn_timer : core::timer {
-  redis_conn* owner = nullptr;
-};
-
-}  // namespace
-
-struct redis_conn {
-  core::loop* home = nullptr;
-  redis_endpoint to;
-  bool is_subscriber = false;
-  const redis_conn_events* events = nullptr;
-  void* user = nullptr;
-  const core::clock_source* clock = nullptr;
-  core::random_source* random = nullptr;
-  state at = state::waiting;
-  uint32_t depth = 0;  // of callbacks: freed by the outermost
-  link* wire = nullptr;
-  core::resolving* asked = nullptr;
-  redis_reader* reader = nullptr;
-  std::deque<pending> waiting;
-  uint32_t greetings = 0;  // answers still due
-  std::string refused;     // what the greeting met
-  redis_server server;
-  conn_timer timer;
-  uint32_t failures = 0;
-  uint64_t heard_ms = 0;  // last byte, or when the attempt began
-  bool is_pinged = false;
-};
-
-namespace {
-
-uint64_t now_ms(const redis_conn* c) noexcept {
-  return core::loop_now_ms(c->home);
-}
-
-void timer_in(redis_conn* c, uint64_t ms) noexcept {
-  core::timer_start(core::loop_timers(c->home), &c->timer, now_ms(c), ms);
-}
-
-// Callbacks may close the connection: its memory goes when none of them is on the stack.
-void enter(redis_conn* c) noexcept {
-  ++c->depth;
-}
-void leave(redis_conn* c) noexcept {
-  if (--c->depth > 0 || c->at != state::closed) return;
-  if (c->reader != nullptr) redis_reader_free(c->reader);
-  delete c;
-}
-
-void connect_later(redis_conn* c) noexcept {
-  const uint32_t most = std::min<uint64_t>(
-      kRedisBackoffMsMax, uint64_t{kRedisBackoffMsMin} << std::min<uint32_t>(c->failures, 16));
-  ++c->failures;
-  c->at = state::waiting;
-  timer_in(c, 1 + core::random_below(c->random, most));
-}
-
-void drop_link(redis_conn* c) noexcept {
-  if (c->wire == nullptr) return;
-  c->wire->owner = nullptr;
-  core::conn_close(&c->wire->wire, core::end_reason::connection_closed);
-  c->wire = nullptr;
-}
-
-// Everything that waits is answered, in order; then the user hears of it.
-void lost(redis_conn* c, std::string_view why) noexcept {
-  enter(c);
-  const bool was_ready = c->at == state::ready;
-  drop_link(c);
-  if (c->asked != nullptr) core::resolve_forget(c->asked);
-  c->asked = nullptr;
-  if (c->reader != nullptr) redis_reader_free(c->reader);
-  c->reader = nullptr;
-  std::deque<pending> all;
-  all.swap(c->waiting);
-  c->greetings = 0;
-  const std::string text(why);
-  connect_later(c);
-  for (const pending& p : all)
-    if (p.cb != nullptr && c->at != state::closed) p.cb(p.user, core::err::timeout, {});
-  if (c->at != state::closed && (was_ready || c->failures == 1)) c->events->on_lost(c->user, text);
-  leave(c);
-}
-
-void write(redis_conn* c, std::span<const std::string_view> words) noexcept {
-  size_t bytes = 16;
-  for (const std::string_view w : words) bytes += w.size() + 16;
-  core::frame* f = core::frame_new(static_cast<uint32_t>(bytes));
-  char* out = core::frame_bytes(f);
-  const auto number = [&](char mark, size_t n) {
-    *out++ = mark;
-    char digits[20];
-    int count = 0;
-    do {
-      digits[count++] = static_cast<char>('0' + n % 10);
-      n /= 10;
-    } while (n > 0);
-    while (count > 0) *out++ = digits[--count];
-    *out++ = '\r';
-    *out++ = '\n';
-  };
-  number('*', words.size());
-  for (const std::string_view w : words) {
-    number('$', w.size());
-    out = std::copy(w.begin(), w.end(), out);
-    *out++ = '\r';
-    *out++ = '\n';
-  }
-  f->len = static_cast<uint32_t>(out - core::frame_bytes(f));
-  core::conn_send(&c->wire->wire, f);
-}
-
-void ask(redis_conn* c, std::initializer_list<std::string_view> words, redis_cb cb) noexcept {
-  c->waiting.push_back({cb, c});
-  write(c, std::span<const std::string_view>(words.begin(), words.size()));
-}
-
-std::string_view info_field(std::string_view info, std::string_view name) noexcept {
-  for (size_t at = 0; at < info.size();) {
-    size_t end = info.find("\r\n", at);
-    if (end == std::string_view::npos) end = info.size();
-    const std::string_view line = info.substr(at, end - at);
-    if (line.size() > name.size() && line.starts_with(name) && line[name.size()] == ':')
-      return line.substr(name.size() + 1);
-    at = end + 2;
-  }
-  return {};
-}
-
-void greeting_ends(redis_conn* c) noexcept {
-  if (c->greetings > 0) return;
-  if (!c->refused.empty()) {
-    const std::string why = c->refused;
-    lost(c, why);
-    return;
-  }
-  c->at = state::ready;
-  c->failures = 0;
-  c->events->on_ready(c->user, c->server);
-}
-
-void on_greeted(void* user, core::err rc, const redis_reply& r) noexcept {
-  auto* c = static_cast<redis_conn*>(user);
-  if (rc != core::err::ok) return;
-  --c->greetings;
-  if (r.is(redis_kind::error) && c->refused.empty())
-    c->refused = "the server refuses: " + std::string(r.text());
-  greeting_ends(c);
-}
-
-void on_named(void* user, core::err rc, const redis_reply&) noexcept {
-  auto* c = static_cast<redis_conn*>(user);
-  if (rc != core::err::ok) return;  // a server without CLIENT SETNAME serves as well
-  --c->greetings;
-  greeting_ends(c);
-}
-
-void on_info(void* user, core::err rc, const redis_reply& r) noexcept {
-  auto* c = static_cast<redis_conn*>(user);
-  if (rc != core::err::ok) return;
-  const std::string_view info = r.text();
-  c->server.run_id = info_field(info, "run_id");
-  c->server.replication_id = info_field(info, "master_replid");
-  c->server.version = info_field(info, "redis_version");
-  c->server.eviction_policy = info_field(info, "maxmemory_policy");
-  c->server.is_replica = info_field(info, "role") == "slave";
-  c->server.is_loading = info_field(info, "loading") == "1";
-  c->server.is_persistent = info_field(info, "aof_enabled") == "1";
-  if (c->refused.empty() && !r.is(redis_kind::error)) {
-    if (c->server.run_id.empty()) c->refused = "the server does not tell its run_id (INFO)";
-    if (c->server.is_replica) c->refused = "the server is a replica";
-    if (c->server.is_loading) c->refused = "the server is loading its data";
-  }
-  on_greeted(user, rc, r);
-}
-
-void greet(redis_conn* c) noexcept {
-  c->at = state::greeting;
-  c->refused.clear();
-  c->server = {};
-  c->reader = redis_reader_new();
-  c->heard_ms = now_ms(c);
-  c->is_pinged = false;
-  c->greetings = 1;
-  if (!c->to.password.empty()) {
-    ++c->greetings;
-    if (c->to.user.empty())
-      ask(c, {"AUTH", c->to.password}, on_greeted);
-    else
-      ask(c, {"AUTH", c->to.user, c->to.password}, on_greeted);
-  }
-  if (!c->to.client_name.empty()) {
-    ++c->greetings;
-    ask(c, {"CLIENT", "SETNAME", c->to.client_name}, on_named);
-  }
-  if (c->to.database > 0) {
-    ++c->greetings;
-    ask(c, {"SELECT", std::to_string(c->to.database)}, on_greeted);
-  }
-  ask(c, {"INFO"}, on_info);
-  timer_in(c, kTickMs);
-}
-
-bool is_push_kind(std::string_view kind) noexcept {
-  return kind == "message" || kind == "smessage" || kind == "subscribe" || kind == "unsubscribe" ||
-         kind == "ssubscribe" || kind == "sunsubscribe";
-}
-
-// A subscriber's answers are pushes, but for PING's: ["pong", ""].
-void on_reply(redis_conn* c, const redis_reply& r) noexcept {
-  if (c->is_subscriber && c->at == state::ready && r.size() == 3) {
-    const redis_reply kind = r.first(), channel = kind.next(), payload = channel.next();
-    if (is_push_kind(kind.text())) {
-      c->events->on_push(c->user, kind.text(), channel.text(),
-                         payload.is(redis_kind::text) ? payload.text() : std::string_view());
-      return;
-    }
-  }
-  if (c->waiting.empty()) {
-    if (c->is_subscriber && r.is(redis_kind::error))
-      lost(c, "a subscription is refused: " + std::string(r.text()));
-    else
-      lost(c, "an answer came that nobody asked for");
-    return;
-  }
-  const pending p = c->waiting.front();
-  c->waiting.pop_front();
-  if (p.cb != nullptr) p.cb(p.user, core::err::ok, r);
-}
-
-void on_data(core::conn* wire, char* bytes, uint32_t len) noexcept {
-  redis_conn* c = reinterpret_cast<link*>(wire)->owner;
-  if (c == nullptr) return;
-  enter(c);
-  const link* mine = c->wire;
-  c->heard_ms = now_ms(c);
-  core::err rc = redis_reader_feed(c->reader, {bytes, len});
-  while (rc == core::err::ok && c->wire == mine && c->at != state::closed) {
-    redis_reply r;
-    rc = redis_reader_next(c->reader, &r);
-    if (rc == core::err::ok) on_reply(c, r);
-  }
-  if (c->wire == mine && c->at != state::closed && rc != core::err::again && rc != core::err::ok)
-    lost(c, "the server's answers cannot be read");
-  leave(c);
-}
-
-void on_eof(core::conn* wire) noexcept {
-  redis_conn* c = reinterpret_cast<link*>(wire)->owner;
-  if (c != nullptr) lost(c, "the server has closed the connection");
-}
-
-void on_closed(core::conn* wire, core::end_reason) noexcept {
-  auto* l = reinterpret_cast<link*>(wire);
-  redis_conn* c = l->owner;
-  if (c != nullptr) {
-    c->wire = nullptr;
-    lost(c,
-         c->at == state::greeting ? "the server cannot be reached" : "the connection has broken");
-  }
-  delete l;
-}
-
-constexpr core::conn_events kWireEvents = {on_data, on_eof, on_closed};
-
-void dial_now(redis_conn* c, const std::string& address) noexcept {
-  int fd = -1;
-  core::err rc = core::err::ok;
-  if (!c->to.unix_path.empty()) {
-    rc = core::dial_unix(c->to.unix_path, &fd);
-  } else {
-    core::dial_address to;
-    to.host = address;
-    to.port = c->to.port;
-    rc = core::dial(to, &fd);
-  }
-  if (rc != core::err::ok) return lost(c, "the server cannot be reached");
-  auto* l = new link;
-  rc = core::conn_init(&l->wire, c->home, fd, &kWireEvents, kRedisQueueBytesMax);
+void feed_tls(redis_conn* c, std::string_view bytes) noexcept {
+  std::string why;
+  const core::err rc = redis_tls_feed(c->tls, bytes, &kTlsEvents, c, &why);
+  if (!kTlsEvents.is_wanted(c)) return;
+  send_tls_output(c);  // an alert too, so that the server's log tells what was wrong
   if (rc != core::err::ok) {
-    delete l;
-    return lost(c, "no descriptor is left");
+    core::conn_flush(&c->link);
+    redis_lose(c, why);
+  } else if (!c->is_login_sent && redis_tls_is_open(c->tls)) {
+    redis_login_begin(c);
   }
-  l->owner = c;
-  c->wire = l;
-  greet(c);
 }
 
-void on_address(void* user, core::err rc, const std::string& address) noexcept {
+void on_data(core::conn* link, char* bytes, uint32_t len) noexcept {
+  auto* c = reinterpret_cast<redis_conn*>(link);
+  const call guard(c);
+  c->has_heard = true;
+  if (c->tls != nullptr) {
+    feed_tls(c, {bytes, len});
+  } else {
+    redis_input(c, {bytes, len});
+  }
+}
+
+void on_eof(core::conn* link) noexcept {
+  auto* c = reinterpret_cast<redis_conn*>(link);
+  const call guard(c);
+  redis_lose(c, c->refusal.empty() ? "the server closed the connection" : std::string(c->refusal));
+}
+
+std::string socket_error(int fd) {
+  int code = 0;
+  socklen_t size = sizeof code;
+  ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size);
+  return code == 0 ? "the connection was reset" : strerror(code);
+}
+
+void on_link_closed(core::conn* link, core::end_reason) noexcept {
+  auto* c = reinterpret_cast<redis_conn*>(link);
+  const call guard(c);
+  c->has_socket = false;
+  redis_reader_free(std::exchange(c->reader, nullptr));
+  redis_tls_session_free(std::exchange(c->tls, nullptr));
+  redis_lose(c, c->refusal.empty() ? socket_error(link->fd) : std::string(c->refusal));
+}
+
+constexpr core::conn_events kLinkEvents = {on_data, on_eof, on_link_closed};
+
+void connect_to(redis_conn* c, const redis_address& to) noexcept {
+  int fd = -1;
+  if (const int code = redis_dial(to, &fd); code != 0) {
+    redis_lose(c, strerror(code));
+    return;
+  }
+  const uint64_t queue_max = uint64_t{c->options.pending_bytes_max} * 2 + kLinkSlackBytes;
+  const auto bytes_max = static_cast<uint32_t>(std::min<uint64_t>(queue_max, UINT32_MAX));
+  if (core::conn_init(&c->link, c->home, fd, &kLinkEvents, bytes_max) != core::err::ok) {
+    redis_lose(c, "the socket cannot be polled");
+    return;
+  }
+  c->has_socket = true;
+  c->reader = redis_reader_new(kRedisReplyBytesMax);
+  c->state = redis_state::handshaking;
+  if (!c->options.url->is_tls) {
+    redis_login_begin(c);  // goes out as soon as the socket is connected
+    return;
+  }
+  c->tls = redis_tls_session_new(c->options.tls, c->options.at.host);
+  feed_tls(c, {});
+}
+
+void on_resolved(void* user, std::vector<redis_address>&& found, std::string&& why) noexcept {
   auto* c = static_cast<redis_conn*>(user);
-  c->asked = nullptr;
-  if (rc != core::err::ok) return lost(c, "the host's name is not known");
-  dial_now(c, address);
+  const call guard(c);
+  c->lookup = nullptr;
+  if (found.empty()) {
+    redis_lose(c, why);
+  } else {
+    connect_to(c, found[c->counted.attempts % found.size()]);  // another one after a failure
+  }
 }
 
-void begin(redis_conn* c) noexcept {
-  if (!c->to.unix_path.empty() || core::dial_is_numeric(c->to.host)) return dial_now(c, c->to.host);
-  c->at = state::resolving;
-  c->asked = core::resolve(c->home, c->to.host, on_address, c);
-  if (c->asked == nullptr) lost(c, "the host's name cannot be asked for");
+void begin_attempt(redis_conn* c) noexcept {
+  ++c->counted.attempts;
+  c->state = redis_state::connecting;
+  c->is_login_sent = c->is_room_wanted = false;
+  c->refusal.clear();
+  set_timer(c, c->options.url->connect_timeout_ms);
+  redis_address to;
+  std::string why;
+  if (c->options.url->is_tls && c->options.tls == nullptr) {
+    redis_lose(c, "TLS is asked for and not set up");
+  } else if (redis_address_known(c->options.at, &to, &why)) {
+    connect_to(c, to);
+  } else if (!why.empty() || c->options.resolver == nullptr) {
+    redis_lose(c, why.empty() ? "not a numeric address, and no resolver" : why);
+  } else {
+    c->lookup = redis_resolve(c->options.resolver, c->home, c->options.at, on_resolved, c);
+    if (c->lookup == nullptr) redis_lose(c, "too many names wait to be resolved");
+  }
 }
 
-void on_pong(void*, core::err, const redis_reply&) noexcept {}
+// ---- Time ---------------------------------------------------------------------------------------
+
+void begin_checks(redis_conn* c) noexcept {
+  c->checked_ms = core::loop_now_ms(c->home);
+  c->silent_ms = 0;
+  c->has_heard = false;
+  set_timer(c, kRedisCheckMs);
+}
+
+void send_ping(redis_conn* c) noexcept {
+  const std::string_view argv[] = {"PING"};
+  pending p;
+  p.kind = pending_kind::ping;
+  (void)redis_send_own(c, argv, p);
+}
+
+// Time counts in steps of at most two checks: when this loop or this machine stood still, answers
+// may lie in the socket, and nobody is to blame.
+void check(redis_conn* c) noexcept {
+  const uint64_t now = core::loop_now_ms(c->home);
+  const auto step =
+      static_cast<uint32_t>(std::min<uint64_t>(now - c->checked_ms, kRedisCheckMs * 2));
+  c->checked_ms = now;
+  c->ran_ms += step;
+  c->silent_ms = c->has_heard ? 0 : c->silent_ms + step;
+  c->has_heard = false;
+  redis_expire(c);
+  if (c->state != redis_state::ready) return;
+  if (c->pending.count > 0 && c->silent_ms >= kRedisDeadAfterMs) {
+    redis_lose(c, "the server is silent");
+    return;
+  }
+  if (c->pending.count == 0 && c->silent_ms >= kRedisPingAfterMs) send_ping(c);
+  set_timer(c, kRedisCheckMs);
+}
 
 void on_timer(core::timer* t) noexcept {
-  redis_conn* c = static_cast<conn_timer*>(t)->owner;
-  if (c->at == state::waiting) return begin(c);
-  const uint64_t silent_ms = now_ms(c) - c->heard_ms;
-  if (silent_ms >= kRedisSilenceMsMax) return lost(c, "the server does not answer");
-  if (silent_ms < kRedisPingMs) c->is_pinged = false;
-  if (silent_ms >= kRedisPingMs && !c->is_pinged && c->at == state::ready) {
-    c->is_pinged = true;
-    c->waiting.push_back({on_pong, nullptr});
-    const std::string_view words[] = {"PING"};
-    write(c, words);
+  redis_conn* c = static_cast<redis_timer*>(t)->owner;
+  const call guard(c);
+  switch (c->state) {
+    case redis_state::connecting:
+      redis_lose(
+          c, c->lookup != nullptr ? "the name was not resolved in time" : "no connection in time");
+      return;
+    case redis_state::handshaking:
+      redis_lose(c, "no answer in time while connecting");
+      return;
+    case redis_state::ready:
+      check(c);
+      return;
+    case redis_state::waiting:
+      if (c->has_socket) {
+        set_timer(c, 0);  // the old one is still on its way out
+      } else {
+        begin_attempt(c);
+      }
+      return;
+    case redis_state::closed:
+      return;
   }
-  timer_in(c, kTickMs);
 }
 
 }  // namespace
 
-redis_conn* redis_open(core::loop* home, const redis_endpoint& to, bool is_subscriber,
-                       const redis_conn_events* events, void* user, const core::clock_source* clock,
-                       core::random_source* random) noexcept {
-  auto* c = new redis_conn;
+// ---- Inside calls -------------------------------------------------------------------------------
+
+void redis_became_ready(redis_conn* c) noexcept {
+  c->state = redis_state::ready;
+  c->ready_since_ms = core::loop_now_ms(c->home);
+  ++c->counted.ready;
+  begin_checks(c);
+  const std::initializer_list<core::log_field> fields = {
+      {"server", redis_endpoint_text(c->options.at)},
+      {"name", c->options.name},
+      {"version", c->info.version}};
+  if (c->logged.empty()) {
+    core::log_debug("connected to Redis", fields);
+  } else {
+    core::log_info("connected to Redis again", fields);
+  }
+  c->logged.clear();
+  if (c->events->on_ready != nullptr) c->events->on_ready(c->user, c, c->info);
+}
+
+void redis_lose(redis_conn* c, std::string_view why_view) noexcept {
+  if (c->state == redis_state::waiting || c->state == redis_state::closed) return;
+  const std::string why(why_view);  // it may point into what goes now
+  const bool was_ready = c->state == redis_state::ready;
+  const uint64_t ready_ms = core::loop_now_ms(c->home) - c->ready_since_ms;
+  if (was_ready && ready_ms >= kRedisStableMs) c->failures = 0;
+  c->state = redis_state::waiting;
+  drop_socket(c);
+  log_down(c, why);
+  set_timer(c, backoff_ms(c));
+  redis_answer_all(c, core::err::timeout);
+  if (c->state != redis_state::closed && c->events->on_down != nullptr)
+    c->events->on_down(c->user, c, was_ready, why);
+}
+
+char* redis_out_begin(redis_conn* c, size_t bytes) noexcept {
+  if (c->link.state != core::conn_state::open) return nullptr;
+  if (c->tls == nullptr) return core::conn_room(&c->link, static_cast<uint32_t>(bytes));
+  c->plain.resize(bytes);
+  return c->plain.data();
+}
+
+void redis_out_end(redis_conn* c, size_t bytes) noexcept {
+  if (c->tls == nullptr) return;
+  redis_tls_write(c->tls, {c->plain.data(), bytes});
+  send_tls_output(c);
+  if (c->plain.capacity() > kLinkSlackBytes) std::string().swap(c->plain);
+}
+
+// ---- The contract -------------------------------------------------------------------------------
+
+redis_conn* redis_conn_open(const redis_conn_options& options, core::loop* home,
+                            const redis_conn_events* events, void* user) noexcept {
+  CORE_ASSERT(options.url != nullptr && options.pending_bytes_max >= kPendingBytesMin);
+  auto* c = new redis_conn{};
+  c->options = options;
   c->home = home;
-  c->to = to;
-  c->is_subscriber = is_subscriber;
   c->events = events;
   c->user = user;
-  c->clock = clock;
-  c->random = random;
-  c->timer.fire = on_timer;
   c->timer.owner = c;
-  timer_in(c, 1);
+  c->timer.fire = on_timer;
+  c->state = redis_state::waiting;
+  set_timer(c, 0);  // so that nothing is told inside this call
   return c;
 }
 
-void redis_close(redis_conn* c) noexcept {
-  CORE_ASSERT(c->at != state::closed);
-  enter(c);
-  c->at = state::closed;
+void redis_conn_close(redis_conn* c) noexcept {
+  if (c->state == redis_state::closed) return;
+  const call guard(c);
+  c->state = redis_state::closed;
   core::timer_stop(core::loop_timers(c->home), &c->timer);
-  drop_link(c);
-  if (c->asked != nullptr) core::resolve_forget(c->asked);
-  c->asked = nullptr;
-  c->waiting.clear();
-  leave(c);
+  drop_socket(c);
+  redis_answer_all(c, core::err::closed);
 }
 
-bool redis_is_ready(const redis_conn* c) noexcept {
-  return c->at == state::ready;
+void redis_conn_move(redis_conn* c, const redis_endpoint& to, std::string_view why) noexcept {
+  if (c->state == redis_state::closed) return;
+  const call guard(c);
+  c->options.at = to;
+  c->failures = 0;
+  redis_lose(c, why);
+  if (c->state == redis_state::waiting) set_timer(c, 0);
 }
 
-const redis_server& redis_server_of(const redis_conn* c) noexcept {
-  return c->server;
+redis_state redis_conn_state(const redis_conn* c) noexcept {
+  return c->state;
 }
-
-core::err redis_command(redis_conn* c, std::span<const std::string_view> words, redis_cb cb,
-                        void* user) noexcept {
-  if (c->at != state::ready) return core::err::unavailable;
-  size_t bytes = 0;
-  for (const std::string_view w : words) bytes += w.size() + 32;
-  if (c->waiting.size() >= kRedisPendingMax ||
-      c->wire->wire.queue_bytes + bytes > kRedisQueueBytesMax)
-    return core::err::full;
-  if (!c->is_subscriber) c->waiting.push_back({cb, user});
-  write(c, words);
-  return core::err::ok;
+const redis_endpoint& redis_conn_at(const redis_conn* c) noexcept {
+  return c->options.at;
 }
-
-void redis_reconnect(redis_conn* c, std::string_view why) noexcept {
-  if (c->at == state::ready || c->at == state::greeting) lost(c, why);
+const redis_server_info& redis_conn_info(const redis_conn* c) noexcept {
+  return c->info;
+}
+uint32_t redis_conn_pending(const redis_conn* c) noexcept {
+  return static_cast<uint32_t>(c->pending.count);
+}
+const redis_conn_counters& redis_conn_counted(const redis_conn* c) noexcept {
+  return c->counted;
 }
 
 }  // namespace broker

@@ -191,7 +191,93 @@ redis.call(ARGV[5], ARGV[6], ARGV[7])
 return 'ok'
 )";
 
+// An entry: length of the identity (1 byte), identity, '1' or '0' (its leave is published), length
+// of the user (2 bytes), user, info.
+constexpr char kEntries[] = R"(
+local function owner_of(v) return string.sub(v, 2, 1 + string.byte(v, 1)) end
+local function user_of(v)
+  local n = string.byte(v, 1)
+  return string.sub(v, 5 + n, 4 + n + (struct.unpack('<I2', v, 3 + n)))
+end
+local function user_leaves(key, user)
+  if redis.call('HINCRBY', key, user, -1) <= 0 then redis.call('HDEL', key, user) end
+end
+)";
+
+constexpr char kEnter[] = R"(
+if redis.call('SISMEMBER', KEYS[4], ARGV[1]) == 1 then return 'fenced' end
+local old = redis.call('HGET', KEYS[1], ARGV[2])
+redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+redis.call('SADD', KEYS[3], ARGV[4])
+if old then
+  if user_of(old) == user_of(ARGV[3]) then return 'known' end
+  user_leaves(KEYS[2], user_of(old))
+end
+redis.call('HINCRBY', KEYS[2], user_of(ARGV[3]), 1)
+if old then return 'known' end
+return 'new'
+)";
+
+constexpr char kLeave[] = R"(
+if ARGV[4] == '1' then redis.call('SREM', KEYS[3], ARGV[3]) end
+local old = redis.call('HGET', KEYS[1], ARGV[2])
+if not old or owner_of(old) ~= ARGV[1] then return 0 end
+redis.call('HDEL', KEYS[1], ARGV[2])
+user_leaves(KEYS[2], user_of(old))
+return 1
+)";
+
+constexpr char kMembers[] = R"(
+local limit = tonumber(ARGV[1])
+if redis.call('HLEN', KEYS[1]) <= limit then return redis.call('HGETALL', KEYS[1]) end
+local out, cursor = {}, '0'
+repeat
+  local page = redis.call('HSCAN', KEYS[1], cursor, 'COUNT', 500)
+  cursor = page[1]
+  for _, v in ipairs(page[2]) do out[#out + 1] = v end
+until cursor == '0' or #out >= 2 * limit
+return out
+)";
+
+constexpr char kCounts[] = "return {redis.call('HLEN', KEYS[1]), redis.call('HLEN', KEYS[2])}";
+
+constexpr char kLease[] = R"(
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local ends = redis.call('ZSCORE', KEYS[1], ARGV[1])
+local out = {'0', string.format('%.0f', now)}
+if not ends or tonumber(ends) < now then out[1] = '1' end
+redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), ARGV[1])
+for _, v in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')) do out[#out + 1] = v end
+return out
+)";
+
+constexpr char kSweepList[] = R"(
+redis.call('SADD', KEYS[1], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], 86400000)
+return redis.call('SMEMBERS', KEYS[2])
+)";
+
+constexpr char kSweep[] = R"(
+local page = redis.call('HSCAN', KEYS[1], ARGV[2], 'COUNT', 500)
+local out = {page[1]}
+for n = 1, #page[2], 2 do
+  local client, v = page[2][n], page[2][n + 1]
+  if owner_of(v) == ARGV[1] and redis.call('HDEL', KEYS[1], client) == 1 then
+    user_leaves(KEYS[2], user_of(v))
+    out[#out + 1] = client
+    out[#out + 1] = v
+  end
+end
+if page[1] == '0' then redis.call('SREM', KEYS[3], ARGV[3]) end
+return out
+)";
+
 }  // namespace
+
+bool redis_script_has_generation(redis_script s) noexcept {
+  return s <= redis_script::remove;
+}
 
 std::string redis_script_text(redis_script s) {
   switch (s) {
@@ -203,6 +289,20 @@ std::string redis_script_text(redis_script s) {
       return std::string(kPrelude) + kPositions;
     case redis_script::remove:
       return std::string(kPrelude) + kRemove;
+    case redis_script::enter:
+      return std::string(kEntries) + kEnter;
+    case redis_script::leave:
+      return std::string(kEntries) + kLeave;
+    case redis_script::members:
+      return kMembers;
+    case redis_script::counts:
+      return kCounts;
+    case redis_script::lease:
+      return kLease;
+    case redis_script::sweep_list:
+      return kSweepList;
+    case redis_script::sweep:
+      return std::string(kEntries) + kSweep;
     case redis_script::kCount:
       break;
   }

@@ -7,7 +7,12 @@
 //   P:{p}:b:CHANNEL    blanked: offset -> envelope, for what a delete has taken out of the stream
 //   P:{p}:e:CHANNEL    edits: offset -> offset of what it refers to
 //   P:{p}:k:CHANNEL|KEY  idempotency: offset, time, epoch, hash; with expiry
-// and the Pub/Sub channel P:{p}:c:CHANNEL.
+//   P:{p}:p:CHANNEL    presence: client -> entry (redis_presence.cc)
+//   P:{p}:u:CHANNEL    its users: user -> how many clients
+//   P:{p}:n:IDENTITY   channels in which this member of the lease has entries
+//   P:{p}:f            identities whose entries have been taken out: they write no more
+// without a partition: P:leases (sorted set: identity -> when it ends, ms), P:sweep:IDENTITY
+// and the Pub/Sub channels P:{p}:c:CHANNEL and P:control.
 //
 // Generation: the first script that runs on a server which is not the one that began the
 // partition's generation (restarted, promoted: its last writes may be gone) begins a new one, with
@@ -23,7 +28,20 @@
 
 namespace broker {
 
-enum class redis_script : uint8_t { publish, read, positions, remove, kCount };
+enum class redis_script : uint8_t {
+  publish,
+  read,
+  positions,
+  remove,
+  enter,
+  leave,
+  members,
+  counts,
+  lease,
+  sweep_list,
+  sweep,
+  kCount
+};
 
 std::string redis_script_text(redis_script s);
 
@@ -34,6 +52,17 @@ std::string redis_script_text(redis_script s);
 //           ttl_ms -> {top, epoch, is_cut, envelope …}
 // positions KEYS g m…; ARGV run repl epoch base -> {top, epoch, top, epoch …}
 // remove    KEYS g m s b e; ARGV run repl epoch base | command channel envelope -> "ok"
+// Presence; no generation:
+// enter      KEYS p u n f; ARGV identity client entry channel -> "new" | "known" | "fenced"
+// leave      KEYS p u n; ARGV identity client channel is_last -> 0 or 1
+// members    KEYS p; ARGV limit -> {client, entry …}
+// counts     KEYS p u -> {clients, users}
+// lease      KEYS leases; ARGV identity ms -> {had_lapsed, now, identity, ends …}
+// sweep_list KEYS f n; ARGV identity -> {channel …}
+// sweep      KEYS p u n; ARGV identity cursor channel -> {cursor, client, entry …} taken out
+
+// Has it the partition's generation among its keys and arguments?
+bool redis_script_has_generation(redis_script s) noexcept;
 
 uint32_t redis_partition(std::string_view channel, uint32_t partitions) noexcept;
 // kind: one of the letters above.

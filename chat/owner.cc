@@ -260,6 +260,7 @@ void owner_handle(owner* o, request* r) noexcept {
       remove_history(o, r);
       return;
     case request_kind::update_member:
+      r->who.has_join_leave = r->has_join_leave && owner_namespace(o, r->ns).join_leave;
       answer(r, r->has_presence ? o->node->bus->presence_add(r->channel, broker::member(r->who))
                                 : core::err::ok);
       return;

@@ -87,6 +87,7 @@ void go_live(owner* o, owned_channel* c, request* r) noexcept {
   // What is held back for the loop would reach the new subscriber although its position covers it.
   const bool is_behind = l != nullptr && l->is_behind && !owner_catch_up(o, c, l);
   if (r->code == error::ok && is_behind) r->code = error::too_many_requests;
+  r->who.has_join_leave = r->has_join_leave && owner_namespace(o, r->ns).join_leave;
   if (r->code == error::ok && r->has_presence)
     r->code = error_from(o->node->bus->presence_add(r->channel, broker::member(r->who)));
   if (r->code != error::ok) {

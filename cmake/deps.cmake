@@ -8,8 +8,8 @@ find_package(fmt REQUIRED)
 find_package(simdjson REQUIRED)
 find_package(wslay CONFIG REQUIRED)
 pkg_check_modules(libuv REQUIRED IMPORTED_TARGET libuv)
-pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET hiredis)
 pkg_check_modules(libjwt REQUIRED IMPORTED_TARGET libjwt)
+pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET hiredis)
 
 # The serializer alone; the CMake package would also ask for the exposer's civetweb and curl.
 pkg_check_modules(prometheus REQUIRED IMPORTED_TARGET prometheus-cpp-core)

@@ -24,7 +24,8 @@ namespace {
 
 constexpr uint32_t kReadsPerTurn =
     2;  // full buffers: another connection's turn comes after half a megabyte
-constexpr uint32_t kVectorsMax = 64;  // frames a sendmsg(2)
+constexpr uint32_t kVectorsMax = 64;        // frames a sendmsg(2)
+constexpr uint32_t kRoomBytes = 16 * 1024;  // of a frame that conn_room() begins
 constexpr uint32_t kWritesPerTurn =
     4;  // sendmsg calls of one connection in a flush while the socket takes everything
 
@@ -258,6 +259,28 @@ void conn_send(conn* c, frame* f) noexcept {
   c->queue_bytes += f->len;
   c->home->counters.queue_bytes.add(f->len);
   if (!c->is_touched && !c->is_write_blocked) loop_touch(c->home, c);
+}
+
+char* conn_room(conn* c, uint32_t len) noexcept {
+  if (c->state != conn_state::open || c->queue_bytes > c->queue_bytes_max ||
+      len > c->queue_bytes_max - c->queue_bytes)
+    return nullptr;
+  frame* f = nullptr;
+  if (c->queue_count > 0) {
+    frame* last = c->queue[(c->queue_head + c->queue_count - 1) & (c->queue_cap - 1)];
+    const bool is_ours_alone = last->refs.load(std::memory_order_acquire) == 1;
+    if (is_ours_alone && last->cap - last->offset - last->len >= len) f = last;
+  }
+  if (f == nullptr) {
+    f = frame_new(std::max(len, kRoomBytes));
+    queue_push(c, f);
+  }
+  char* room = frame_bytes(f) + f->offset + f->len;
+  f->len += len;
+  c->queue_bytes += len;
+  c->home->counters.queue_bytes.add(len);
+  if (!c->is_touched && !c->is_write_blocked) loop_touch(c->home, c);
+  return room;
 }
 
 void conn_flush(conn* c) noexcept {

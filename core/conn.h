@@ -68,6 +68,12 @@ err conn_init(conn* c, loop* home, int fd, const conn_events* events,
 // end_reason::slow.
 void conn_send(conn* c, frame* f) noexcept;
 
+// Room for `len` further bytes at the end of the queue, for whoever makes many small pieces in one
+// iteration (pipelined commands): they share a frame, and the iteration's write. The caller fills
+// it before it returns to the loop. nullptr: closing or draining, or it would be beyond
+// queue_bytes_max (the connection stays open).
+char* conn_room(conn* c, uint32_t len) noexcept;
+
 // Writes what is queued now; called by the loop at the end of an iteration, and for what must go
 // out at once.
 void conn_flush(conn* c) noexcept;

@@ -4,7 +4,6 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -44,20 +43,6 @@ err connect_from(int fd, const dial_address& a, const sockaddr_storage& to,
 }
 
 }  // namespace
-
-err dial_unix(const std::string& path, int* fd) noexcept {
-  sockaddr_un to{};
-  *fd = -1;
-  if (path.empty() || path.size() >= sizeof to.sun_path) return err::invalid;
-  to.sun_family = AF_UNIX;
-  memcpy(to.sun_path, path.data(), path.size());
-  *fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (*fd < 0) return errno == EMFILE || errno == ENFILE ? err::full : err::io;
-  if (::connect(*fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0) return err::ok;
-  ::close(*fd);
-  *fd = -1;
-  return err::io;
-}
 
 bool dial_is_numeric(const std::string& host) noexcept {
   sockaddr_storage to{};

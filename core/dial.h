@@ -1,4 +1,4 @@
-// Outgoing connections: a socket that is being connected, for conn_init(). Any thread; never
+// Outgoing TCP connections: a socket that is being connected, for conn_init(). Any thread; never
 // blocks, so addresses are numeric.
 #pragma once
 
@@ -21,8 +21,6 @@ struct dial_address {
 // full: no descriptor or no port is left. io: anything else, among it a refusal that is known at
 // once, as on loopback.
 err dial(const dial_address& a, int* fd) noexcept;
-// The same over a unix socket. invalid: the path is empty or too long for the system.
-err dial_unix(const std::string& path, int* fd) noexcept;
 // Would dial() take the host? For a message before anything is dialled.
 bool dial_is_numeric(const std::string& host) noexcept;
 

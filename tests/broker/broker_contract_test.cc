@@ -50,6 +50,11 @@ void on_loop(core::loop* home, Fn fn) {
   c.done.get_future().wait();
 }
 
+struct redis_world {
+  std::vector<std::unique_ptr<redis_process>> servers;
+  broker::redis_url url;
+};
+
 broker_setup open_over_redis(const scratch_dir& dir, core::loop* home,
                              const broker::broker_events* events, void* user, int servers) {
   broker_setup s;
@@ -57,16 +62,20 @@ broker_setup open_over_redis(const scratch_dir& dir, core::loop* home,
     std::cerr << "SKIPPED: no redis-server: apt install redis-server, or set REDIS_SERVER_BIN\n";
     return s;
   }
-  auto all = std::make_shared<std::vector<std::unique_ptr<redis_process>>>();
-  broker::redis_options o;
-  o.node = "node0001";
-  o.first_base = "0";
+  auto all = std::make_shared<redis_world>();
+  std::string url = "redis+unix://";
   for (int i = 0; i < servers; ++i) {
     const std::string folder = dir.file(("redis" + std::to_string(i)).c_str());
     std::filesystem::create_directory(folder);
-    all->push_back(std::make_unique<redis_process>(folder));
-    o.servers.push_back(all->back()->endpoint());
+    all->servers.push_back(std::make_unique<redis_process>(folder));
+    url += (i > 0 ? "," : "") + all->servers.back()->path();
   }
+  std::string why;
+  EXPECT_EQ(broker::redis_url_parse(url, &all->url, &why), core::err::ok) << why;
+  broker::redis_options o;
+  o.url = &all->url;
+  o.node = "node0001";
+  o.first_base = "0";
   s.servers = all;
   on_loop(home, [&] { s.bus.reset(broker::open_redis(o, home, events, user)); });
   bool is_ready = false;

@@ -17,8 +17,6 @@
 #include <thread>
 #include <vector>
 
-#include "broker/redis_conn.h"
-
 namespace broker_test {
 
 inline std::string redis_binary() {
@@ -75,13 +73,6 @@ class redis_process {
   void go_on() { kill(pid_, SIGCONT); }
   void forget_data() { std::filesystem::remove_all(dir_ + "/appendonlydir"); }
   std::string path() const { return dir_ + "/redis.sock"; }
-  broker::redis_endpoint endpoint() const {
-    broker::redis_endpoint e;
-    e.unix_path = path();
-    e.client_name = "parley-test";
-    return e;
-  }
-
   // A command on a connection of its own, words without spaces; the raw answer.
   std::string ask(const std::string& line) {
     const int fd = open_socket();

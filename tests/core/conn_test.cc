@@ -246,6 +246,61 @@ TEST_F(conn_test, the_queue_holds_its_maximum_and_not_one_byte_more) {
   });
 }
 
+TEST_F(conn_test, room_of_one_iteration_shares_a_frame_and_a_write) {
+  std::unique_ptr<client_socket> client;
+  link* k = open(&client, 100'000);
+  std::string all;
+  uint64_t writes = 0;
+  auto put = [&](const std::string& bytes) {
+    char* room = conn_room(&k->c, static_cast<uint32_t>(bytes.size()));
+    ASSERT_NE(room, nullptr);
+    memcpy(room, bytes.data(), bytes.size());
+    all += bytes;
+  };
+  frame* shared = frame_new(1000);  // what somebody else holds too is never written into
+  frame_bytes(shared)[0] = '!';
+  shared->len = 1;
+  on_loop([&] {
+    writes = loop_counters(k->c.home)->writes.get();
+    for (int i = 0; i < 100; ++i) put(std::to_string(i) + ",");
+    EXPECT_EQ(k->c.queue_count, 1u);
+    conn_send(&k->c, frame_ref(shared));
+    all += "!";
+    put("behind");
+    EXPECT_EQ(k->c.queue_count, 3u);
+    put(std::string(50'000, 'b'));  // more than a frame has
+    EXPECT_EQ(k->c.queue_bytes, all.size());
+    EXPECT_EQ(conn_room(&k->c, 100'001 - k->c.queue_bytes), nullptr) << "one beyond the bound";
+    EXPECT_EQ(k->c.state, conn_state::open);
+    put(std::string(100'000 - k->c.queue_bytes, 'c'));
+    EXPECT_EQ(conn_room(&k->c, 1), nullptr);
+  });
+  EXPECT_TRUE(client->read(all.size()) == all);
+  on_loop([&] {
+    EXPECT_EQ(loop_counters(k->c.home)->writes.get(), writes + 1);
+    EXPECT_EQ(k->c.queue_count, 0u);
+    conn_close(&k->c, end_reason::shutdown);
+    EXPECT_EQ(conn_room(&k->c, 1), nullptr);
+  });
+  EXPECT_EQ(shared->len, 1u);
+  frame_unref(shared);
+}
+
+// A frame of which a part is sent takes more bytes behind that part.
+TEST_F(conn_test, room_behind_a_part_that_is_sent) {
+  std::unique_ptr<client_socket> client;
+  link* k = open(&client, 64 << 20, 4096);
+  std::string all;
+  for (int i = 0; i < 400; ++i) {
+    on_loop([&] {
+      std::string piece(1 + static_cast<size_t>(i) * 37 % 5000, static_cast<char>('a' + i % 26));
+      memcpy(conn_room(&k->c, static_cast<uint32_t>(piece.size())), piece.data(), piece.size());
+      all += piece;
+    });
+  }
+  EXPECT_TRUE(client->read(all.size()) == all);
+}
+
 // The bound may become smaller than what waits already: that is beyond it, not below.
 TEST_F(conn_test, the_queues_bound_may_become_smaller) {
   std::unique_ptr<client_socket> client;

@@ -27,11 +27,11 @@ THIRD_PARTY = {
     r"^(wslay|llhttp|jwt)": {"proto"},
     r"^simdjson": {"proto", "loadgen"},
     r"^sqlite3\.h$": {"store"},
-    r"^hiredis/": {"broker"},
     r"^CLI/": {"server", "loadgen"},
     r"^prometheus/": {"server"},
     r"^toml\+\+/": {"core", "loadgen"},
-    r"^openssl/": {"core", "proto"},
+    r"^openssl/": {"core", "proto", "broker"},
+    r"^hiredis/": {"broker"},
 }
 
 BANNED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")

@@ -1,0 +1,226 @@
+// The inside of the broker over Redis, shared by broker/redis*.cc: one object for each loop.
+#pragma once
+
+#include <charconv>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "broker/presence.h"
+#include "broker/redis.h"
+#include "broker/redis_envelope.h"
+#include "broker/redis_script.h"
+#include "core/loop.h"
+
+namespace broker {
+
+class redis_broker;
+struct op;
+
+// An integer, or a text of digits as the scripts answer (Lua's integers end at 2^53); else 0.
+inline uint64_t redis_u64(const redis_reply& r) noexcept {
+  if (r.type == redis_type::integer) return static_cast<uint64_t>(r.integer);
+  uint64_t value = 0;
+  const auto [end, rc] = std::from_chars(r.text.data(), r.text.data() + r.text.size(), value);
+  return rc == std::errc() ? value : 0;
+}
+
+// asked: SUBSCRIBE is on its way. placing: its position is. live. repairing: a read is on its way.
+// away: the connection has gone, or its audit is not done.
+enum class sub_state : uint8_t { asked, placing, live, repairing, away };
+
+struct subscription {
+  uint64_t id = 0;
+  std::string channel, epoch;
+  uint64_t told = 0;
+  uint64_t heard = 0;  // newest offset that came while not live
+  sub_state state = sub_state::asked;
+  bool has_history = false;
+  position_cb cb = nullptr;  // of the subscribe, until answered
+  void* user = nullptr;
+  std::vector<op*> held;  // publishes that wait for their message, by offset
+};
+
+using op_done = void (redis_broker::*)(op* o, core::err rc, const redis_reply& r) noexcept;
+
+// A call that waits for a server. Listed by the broker, so that those whose answer never comes go
+// with it. `done` frees it.
+struct op {
+  redis_broker* owner = nullptr;
+  op* prev = nullptr;
+  op* next = nullptr;
+  op_done done = nullptr;
+  struct server* at = nullptr;
+  void* user = nullptr;
+  uint64_t subscription = 0;
+  uint64_t held_since_ms = 0;
+  std::string channel;
+  std::string nonce;                  // relay: its message's
+  std::vector<std::string> channels;  // audit, sweep
+  publish_result result;
+  union {
+    publish_cb on_publish;
+    position_cb on_position;  // of a subscription that was left before its answer; else null
+    store::read_cb on_read;
+    store::done_cb on_done;
+    presence_cb on_members;
+    counts_cb on_counts;
+    uint64_t number;  // sweep: the cursor; add: of the identity
+  };
+  uint32_t partition = 0;  // sweep
+  uint32_t limit = 0;      // presence
+  op() noexcept : number(0) {}
+};
+
+// What a subscriber's connection has still to be told.
+struct wanted {
+  uint64_t id = 0;  // 0: unsubscribe, or the control channel
+  bool is_in = true;
+  std::string pubsub;
+};
+
+struct server {
+  redis_broker* owner = nullptr;
+  uint32_t index = 0;
+  redis_conn* commands = nullptr;
+  redis_conn* messages = nullptr;
+  std::string digests[static_cast<uint32_t>(redis_script::kCount)];  // of the loaded scripts
+  uint32_t loaded = 0;
+  bool has_commands = false, has_messages = false;
+  std::deque<wanted> wants;
+  std::deque<uint64_t> confirmations;  // of the commands that are sent, in their order
+  uint32_t audits = 0;                 // under way
+  bool must_audit = false;
+};
+
+// A dead member of the lease whose entries are taken out, partition by partition.
+struct sweep {
+  std::string identity;
+  uint32_t partition = 0;
+};
+
+struct broker_timer : core::timer {
+  redis_broker* owner = nullptr;
+};
+
+class redis_broker final : public broker {
+ public:
+  redis_broker(const redis_options& o, core::loop* home, const broker_events* events, void* user);
+  ~redis_broker() override;
+
+  core::err publish(publish_request&& r, publish_cb cb, void* user) noexcept override;
+  core::err subscribe(const std::string& channel, bool has_history, position_cb cb,
+                      void* user) noexcept override;
+  void unsubscribe(const std::string& channel) noexcept override;
+  core::err history(store::read_request&& r, store::read_cb cb, void* user) noexcept override;
+  core::err remove_history(const std::string& channel, store::done_cb cb,
+                           void* user) noexcept override;
+  core::err presence_add(const std::string& channel, member&& m) noexcept override;
+  void presence_remove(const std::string& channel, std::string_view client) noexcept override;
+  core::err presence(const std::string& channel, uint32_t limit, presence_cb cb,
+                     void* user) noexcept override;
+  core::err presence_stats(const std::string& channel, counts_cb cb, void* user) noexcept override;
+  core::err control(std::string_view bytes) noexcept override;
+  bool is_ready() noexcept override;
+  void close() noexcept override;
+
+  // From the connections.
+  void on_commands_ready(server* s) noexcept;
+  void on_commands_lost(server* s, std::string_view why) noexcept;
+  void on_messages_ready(server* s) noexcept;
+  void on_messages_lost(server* s) noexcept;
+  void on_script(server* s, core::err rc, const redis_reply* r) noexcept;
+  void on_confirmed(server* s, std::string_view pubsub, bool is_in) noexcept;
+  void on_message(server* s, std::string_view pubsub, std::string_view payload) noexcept;
+  void on_answer(op* o, core::err rc, const redis_reply* r) noexcept;
+  void on_tick() noexcept;
+  void send_wants(server* s) noexcept;
+
+ private:
+  // redis.cc
+  op* op_new(op_done done, const std::string& channel, void* user) noexcept;
+  void op_free(op* o) noexcept;
+  core::err started(op* o, core::err rc) noexcept;  // what was refused is not waited for
+  uint32_t partition_of(std::string_view channel) const noexcept;
+  server* server_at(uint32_t partition) noexcept;
+  server* server_of(std::string_view channel) noexcept;
+  std::string key(char kind, const std::string& channel) const;
+  std::string partition_key(uint32_t partition, char kind, std::string_view rest = {}) const;
+  core::err call(server* s, redis_script script, const std::vector<std::string>& keys,
+                 const std::vector<std::string>& arguments, op* o) noexcept;
+  void tick_later() noexcept;
+
+  // redis_publish.cc
+  core::err relay(publish_request&& r, publish_cb cb, void* user) noexcept;
+  void published(op* o, core::err rc, const redis_reply& r) noexcept;
+  void relayed(op* o, core::err rc, const redis_reply& r) noexcept;
+  void answer_publish(op* o) noexcept;  // frees it
+  void read(op* o, core::err rc, const redis_reply& r) noexcept;
+  void removed(op* o, core::err rc, const redis_reply& r) noexcept;
+  void answer_late() noexcept;
+
+  // redis_subscribe.cc
+  subscription* find(const std::string& channel, uint64_t id) noexcept;
+  void want(server* s, wanted&& w) noexcept;
+  void ask_position(subscription* s) noexcept;
+  core::err ask_position(const std::string& channel, op* o) noexcept;
+  void leave(std::unique_ptr<subscription> gone) noexcept;
+  void fail_subscribe(subscription* s, core::err rc) noexcept;
+  void positioned(op* o, core::err rc, const redis_reply& r) noexcept;
+  void audit(server* s) noexcept;
+  void audited(op* o, core::err rc, const redis_reply& r) noexcept;
+  void message(subscription* s, const envelope& e) noexcept;
+  bool tell(const std::string& channel, uint64_t id, const envelope& e) noexcept;
+  void give_answers(subscription* s, bool all) noexcept;
+  void lose(const std::string& channel, uint64_t id) noexcept;
+  void repair(subscription* s) noexcept;
+  void repaired(op* o, core::err rc, const redis_reply& r) noexcept;
+
+  // redis_presence.cc
+  void new_identity() noexcept;
+  void add_entry(const std::string& channel, const presence_entry* e) noexcept;
+  void added(op* o, core::err rc, const redis_reply& r) noexcept;
+  void refresh_lease() noexcept;
+  void refreshed(op* o, core::err rc, const redis_reply& r) noexcept;
+  bool is_lapsed() const noexcept;
+  void members_read(op* o, core::err rc, const redis_reply& r) noexcept;
+  void counts_read(op* o, core::err rc, const redis_reply& r) noexcept;
+  void claim(const std::string& identity) noexcept;
+  void claimed(op* o, core::err rc, const redis_reply& r) noexcept;
+  void sweep_on() noexcept;
+  void swept_list(op* o, core::err rc, const redis_reply& r) noexcept;
+  void sweep_fails() noexcept;
+  void sweep_channel(op* o) noexcept;
+  void swept(op* o, core::err rc, const redis_reply& r) noexcept;
+  void presence_connected() noexcept;
+
+  const redis_options options_;
+  core::loop* const home_;
+  const broker_events* const events_;
+  void* const user_;
+  std::vector<std::unique_ptr<server>> servers_;
+  std::unordered_map<std::string, std::unique_ptr<subscription>> subscriptions_;
+  std::unordered_map<std::string, op*> relays_;  // by nonce: wait for their message
+  op* ops_ = nullptr;
+  uint64_t next_id_ = 1, next_nonce_ = 1;
+  std::string nonce_head_;
+  broker_timer timer_;
+  bool is_closed_ = false;
+
+  presence_table presence_;  // of this loop's clients
+  std::string identity_;     // of the lease: NODE.LOOP.n
+  uint64_t incarnation_ = 0;
+  uint64_t lease_sent_ms_ = 0;  // when the newest refresh that was answered had been sent
+  uint64_t lease_due_ms_ = 0;
+  bool is_lease_asked_ = false;
+  bool must_renew_ = false;  // an entry or its end could not be written
+  std::unordered_map<std::string, bool> leases_;  // identity -> is it alive, as of the last refresh
+  std::deque<sweep> sweeps_;
+  bool is_sweeping_ = false;
+};
+
+}  // namespace broker

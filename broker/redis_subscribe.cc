@@ -1,0 +1,391 @@
+// Hearing: subscriptions, messages, repair of holes, the audit after a reconnect. redis.cc says why
+// it is complete.
+#include <algorithm>
+
+#include "broker/redis_impl.h"
+#include "core/log.h"
+
+namespace broker {
+namespace {
+
+constexpr uint32_t kBatch = 512;        // channels whose positions are asked in one call
+constexpr uint32_t kRepairPage = 1000;  // publications a read
+constexpr uint64_t kRepairBytes = 4u << 20;
+
+}  // namespace
+
+// ---- what the connection is told
+
+void redis_broker::want(server* s, wanted&& w) noexcept {
+  s->wants.push_back(std::move(w));
+  if (s->has_messages) send_wants(s);
+}
+
+// In their order; what the connection does not take now it takes when it has room.
+void redis_broker::send_wants(server* s) noexcept {
+  while (!s->wants.empty()) {
+    const bool is_in = s->wants.front().is_in;
+    std::vector<std::string_view> names;
+    for (const wanted& w : s->wants) {
+      if (w.is_in != is_in) break;
+      names.push_back(w.pubsub);
+    }
+    const size_t taken = (is_in ? redis_conn_subscribe : redis_conn_unsubscribe)(
+        s->messages, redis_sub::channel, names);
+    for (size_t i = 0; i < taken; ++i) {
+      s->confirmations.push_back(s->wants.front().id);
+      s->wants.pop_front();
+    }
+    if (taken < names.size()) return;
+  }
+}
+
+void redis_broker::on_messages_ready(server* s) noexcept {
+  s->has_messages = true;
+  s->wants.clear();
+  if (core::loop_index(home_) == 0 && s->index == 0)
+    s->wants.push_back({0, true, options_.prefix + ":control"});
+  for (const auto& [channel, sub] : subscriptions_)
+    if (server_of(channel) == s) s->wants.push_back({sub->id, true, key('c', channel)});
+  s->must_audit = true;
+  send_wants(s);
+  audit(s);
+}
+
+// A subscribe that has no answer yet fails, the others wait for the connection.
+void redis_broker::on_messages_lost(server* s) noexcept {
+  s->has_messages = false;
+  s->must_audit = true;
+  s->confirmations.clear();
+  s->wants.clear();
+  std::vector<std::pair<std::string, uint64_t>> mine;
+  for (const auto& [channel, sub] : subscriptions_)
+    if (server_of(channel) == s) mine.emplace_back(channel, sub->id);
+  for (const auto& [channel, id] : mine) {
+    subscription* sub = find(channel, id);
+    if (sub == nullptr) continue;
+    if (sub->cb != nullptr) {
+      fail_subscribe(sub, core::err::unavailable);
+    } else {
+      sub->state = sub_state::away;
+      give_answers(sub, true);  // nobody waits for a connection; the audit brings the message
+    }
+    if (is_closed_) return;
+  }
+}
+
+// ---- subscribing
+
+subscription* redis_broker::find(const std::string& channel, uint64_t id) noexcept {
+  const auto found = subscriptions_.find(channel);
+  return found == subscriptions_.end() || found->second->id != id ? nullptr : found->second.get();
+}
+
+core::err redis_broker::subscribe(const std::string& channel, bool has_history, position_cb cb,
+                                  void* user) noexcept {
+  if (is_closed_) return core::err::closed;
+  server* s = server_of(channel);
+  if (!s->has_commands || !s->has_messages) return core::err::unavailable;
+  auto sub = std::make_unique<subscription>();
+  sub->id = next_id_++;
+  sub->channel = channel;
+  sub->has_history = has_history;
+  sub->cb = cb;
+  sub->user = user;
+  const uint64_t id = sub->id;
+  auto& place = subscriptions_[channel];
+  std::unique_ptr<subscription> before = std::move(place);
+  place = std::move(sub);
+  want(s, {id, true, key('c', channel)});
+  if (before != nullptr) leave(std::move(before));
+  return core::err::ok;
+}
+
+void redis_broker::unsubscribe(const std::string& channel) noexcept {
+  const auto found = subscriptions_.find(channel);
+  if (found == subscriptions_.end()) return;
+  std::unique_ptr<subscription> gone = std::move(found->second);
+  subscriptions_.erase(found);
+  server* s = server_of(channel);
+  if (s->has_messages) want(s, {0, false, key('c', channel)});
+  leave(std::move(gone));
+}
+
+// What it still owes: the answers of publishes, and its own.
+void redis_broker::leave(std::unique_ptr<subscription> gone) noexcept {
+  give_answers(gone.get(), true);
+  if (gone->cb == nullptr || is_closed_) return;
+  if (!gone->has_history) return gone->cb(gone->user, core::err::ok, store::position{});
+  op* o = op_new(&redis_broker::positioned, gone->channel, gone->user);
+  o->on_position = gone->cb;
+  const core::err rc = ask_position(gone->channel, o);
+  if (rc != core::err::ok) gone->cb(gone->user, rc, store::position{});
+}
+
+void redis_broker::fail_subscribe(subscription* s, core::err rc) noexcept {
+  const position_cb cb = s->cb;
+  void* user = s->user;
+  subscriptions_.erase(std::string(s->channel));
+  cb(user, rc, store::position{});
+}
+
+core::err redis_broker::ask_position(const std::string& channel, op* o) noexcept {
+  const std::vector<std::string> keys = {partition_key(partition_of(channel), 'g'),
+                                         key('m', channel)};
+  return started(o, call(server_of(channel), redis_script::positions, keys, {}, o));
+}
+
+void redis_broker::ask_position(subscription* s) noexcept {
+  s->state = sub_state::placing;
+  op* o = op_new(&redis_broker::positioned, s->channel, nullptr);
+  o->subscription = s->id;
+  o->on_position = nullptr;
+  const core::err rc = ask_position(s->channel, o);
+  if (rc != core::err::ok) fail_subscribe(s, rc);
+}
+
+void redis_broker::positioned(op* o, core::err rc, const redis_reply& r) noexcept {
+  const std::string channel = std::move(o->channel);
+  subscription* s = find(channel, o->subscription);
+  const position_cb left = o->on_position;
+  void* user = o->user;
+  op_free(o);
+  if (rc == core::err::ok && r.count != 2) rc = core::err::io;
+  store::position at;
+  if (rc == core::err::ok) at = {redis_u64(r.items[0]), std::string(r.items[1].text)};
+  if (left != nullptr) return left(user, rc, at);
+  if (s == nullptr || s->cb == nullptr) return;
+  if (rc != core::err::ok) return fail_subscribe(s, rc);
+  s->told = at.offset;
+  s->epoch = at.epoch;
+  s->state = sub_state::live;
+  const position_cb cb = s->cb;
+  s->cb = nullptr;
+  const uint64_t id = s->id;
+  cb(s->user, core::err::ok, at);
+  // A message that came while the position was asked, of a publication that it does not cover.
+  s = is_closed_ ? nullptr : find(channel, id);
+  if (s != nullptr && s->state == sub_state::live && s->heard > s->told) repair(s);
+}
+
+void redis_broker::on_confirmed(server* s, std::string_view pubsub, bool is_in) noexcept {
+  if (is_closed_ || s->confirmations.empty()) return;
+  const uint64_t id = s->confirmations.front();
+  s->confirmations.pop_front();
+  subscription* sub =
+      id == 0 ? nullptr : find(std::string(redis_channel_of(options_.prefix, pubsub)), id);
+  if (sub != nullptr && sub->cb != nullptr && sub->state == sub_state::asked) {
+    if (!is_in) {
+      fail_subscribe(sub, core::err::unavailable);
+    } else if (sub->has_history) {
+      ask_position(sub);
+    } else {
+      sub->state = sub_state::live;
+      const position_cb cb = sub->cb;
+      sub->cb = nullptr;
+      cb(sub->user, core::err::ok, store::position{});
+    }
+  }
+  if (!is_closed_) audit(s);
+}
+
+// ---- the audit
+
+// Compares what we have with what is there, when everything is subscribed again.
+void redis_broker::audit(server* s) noexcept {
+  if (!s->must_audit || !s->has_commands || !s->has_messages || !s->confirmations.empty() ||
+      !s->wants.empty())
+    return;
+  s->must_audit = false;
+  std::unordered_map<uint32_t, std::vector<std::string>> by_partition;
+  for (const auto& [channel, sub] : subscriptions_) {
+    if (sub->cb != nullptr || server_of(channel) != s) continue;
+    if (!sub->has_history) {
+      sub->state = sub_state::live;
+      continue;
+    }
+    sub->state = sub_state::away;
+    by_partition[partition_of(channel)].push_back(channel);
+  }
+  for (auto& [partition, channels] : by_partition) {
+    for (size_t from = 0; from < channels.size(); from += kBatch) {
+      op* o = op_new(&redis_broker::audited, "", nullptr);
+      std::vector<std::string> keys = {partition_key(partition, 'g')};
+      for (size_t i = from; i < std::min<size_t>(channels.size(), from + kBatch); ++i) {
+        keys.push_back(key('m', channels[i]));
+        o->channels.push_back(channels[i]);
+      }
+      if (started(o, call(s, redis_script::positions, keys, {}, o)) == core::err::ok)
+        ++s->audits;
+      else
+        s->must_audit = true;
+    }
+  }
+}
+
+void redis_broker::audited(op* o, core::err rc, const redis_reply& r) noexcept {
+  server* s = o->at;
+  if (s->audits > 0) --s->audits;
+  const std::vector<std::string> channels = std::move(o->channels);
+  op_free(o);
+  if (rc != core::err::ok || r.count != 2 * channels.size()) {
+    s->must_audit = true;
+    return;
+  }
+  for (size_t i = 0; i < channels.size() && !is_closed_; ++i) {
+    const auto found = subscriptions_.find(channels[i]);
+    if (found == subscriptions_.end()) continue;
+    subscription* sub = found->second.get();
+    if (sub->state != sub_state::away) continue;
+    const uint64_t top = redis_u64(r.items[2 * i]);
+    if (sub->epoch != r.items[2 * i + 1].text || top < sub->told) {
+      lose(channels[i], sub->id);
+      continue;
+    }
+    sub->state = sub_state::live;
+    sub->heard = std::max(sub->heard, top);
+    if (sub->heard > sub->told) repair(sub);
+  }
+}
+
+// ---- hearing
+
+void redis_broker::on_message(server*, std::string_view pubsub, std::string_view payload) noexcept {
+  if (is_closed_) return;
+  const std::string_view channel = redis_channel_of(options_.prefix, pubsub);
+  if (channel.empty()) {  // control
+    const std::string_view me = std::string_view(options_.node).substr(0, 8);
+    if (payload.size() > 8 && payload.substr(0, 8) != me)
+      events_->on_control(user_, payload.substr(8));
+    return;
+  }
+  const auto found = subscriptions_.find(std::string(channel));
+  if (found == subscriptions_.end()) return;
+  envelope e;
+  if (envelope_read(payload, &e) == core::err::ok) {
+    message(found->second.get(), e);
+    return;
+  }
+  static core::log_limit once;
+  if (core::log_limit_pass(&once, 1000))
+    core::log_warn("a message of redis is not understood", {{"channel", channel}});
+}
+
+// False: the subscription has gone meanwhile.
+bool redis_broker::tell(const std::string& channel, uint64_t id, const envelope& e) noexcept {
+  event out;
+  out.kind = e.kind == envelope_kind::join              ? event_kind::join
+             : e.kind == envelope_kind::leave           ? event_kind::leave
+             : e.kind == envelope_kind::history_removed ? event_kind::history_removed
+                                                        : event_kind::publication;
+  out.push = &e.push;
+  out.parts = e.parts;
+  out.offset = e.offset;
+  out.time_ms = e.time_ms;
+  out.is_delete = e.kind == envelope_kind::remove;
+  events_->on_event(user_, channel, out);
+  return !is_closed_ && find(channel, id) != nullptr;
+}
+
+void redis_broker::message(subscription* s, const envelope& e) noexcept {
+  const std::string channel = s->channel;
+  const uint64_t id = s->id;
+  if (e.offset == 0) {  // without a place
+    const std::string nonce(e.nonce);
+    if (s->cb == nullptr) (void)tell(channel, id, e);
+    const auto waiting = is_closed_ ? relays_.end() : relays_.find(nonce);
+    if (waiting == relays_.end()) return;
+    op* o = waiting->second;
+    relays_.erase(waiting);
+    if (o->held_since_ms > 0) answer_publish(o);
+    return;
+  }
+  if (!s->has_history) return;
+  if (s->state != sub_state::live) {
+    s->heard = std::max(s->heard, e.offset);
+    return;
+  }
+  if (e.offset <= s->told) return;
+  if (e.epoch != s->epoch) return lose(channel, id);
+  if (e.offset != s->told + 1) {
+    s->heard = std::max(s->heard, e.offset);
+    repair(s);
+    return;
+  }
+  s->told = e.offset;
+  if (!tell(channel, id, e)) return;
+  s = find(channel, id);
+  if (!s->held.empty()) give_answers(s, false);
+}
+
+// Publishes whose message has been told; `all`: it will not be.
+void redis_broker::give_answers(subscription* s, bool all) noexcept {
+  std::vector<op*> due;
+  auto keep = s->held.begin();
+  for (op* o : s->held) {
+    if (all || o->result.offset <= s->told)
+      due.push_back(o);
+    else
+      *keep++ = o;
+  }
+  s->held.erase(keep, s->held.end());
+  for (op* o : due) {
+    if (is_closed_) return;  // the rest goes with the broker
+    answer_publish(o);
+  }
+}
+
+// Another epoch, or what the stream no longer has: the user begins anew.
+void redis_broker::lose(const std::string& channel, uint64_t id) noexcept {
+  if (subscription* s = find(channel, id)) {
+    s->state = sub_state::live;
+    give_answers(s, true);
+  }
+  if (!is_closed_ && find(channel, id) != nullptr) events_->on_lost(user_, channel);
+}
+
+void redis_broker::repair(subscription* s) noexcept {
+  s->state = sub_state::repairing;
+  op* o = op_new(&redis_broker::repaired, s->channel, nullptr);
+  o->subscription = s->id;
+  server* at = server_of(s->channel);
+  const std::vector<std::string> keys = {partition_key(partition_of(s->channel), 'g'),
+                                         key('m', s->channel), key('s', s->channel),
+                                         key('b', s->channel)};
+  const std::vector<std::string> arguments = {
+      std::to_string(s->told),      "0", std::to_string(kRepairPage),
+      std::to_string(kRepairBytes), "0", "0"};
+  if (started(o, call(at, redis_script::read, keys, arguments, o)) == core::err::ok) return;
+  s->state = sub_state::away;  // the audit brings it back
+  at->must_audit = true;
+}
+
+void redis_broker::repaired(op* o, core::err rc, const redis_reply& r) noexcept {
+  const std::string channel = std::move(o->channel);
+  const uint64_t id = o->subscription;
+  server* at = o->at;
+  op_free(o);
+  subscription* s = find(channel, id);
+  if (s == nullptr || s->state != sub_state::repairing) return;
+  if (rc != core::err::ok || r.count < 3) {
+    s->state = sub_state::away;
+    at->must_audit = true;
+    return;
+  }
+  s->state = sub_state::live;
+  if (r.items[1].text != s->epoch) return lose(channel, id);
+  for (uint32_t i = 3; i < r.count; ++i) {
+    envelope e;
+    if (envelope_read(r.items[i].text, &e) != core::err::ok || e.offset != s->told + 1)
+      return lose(channel, id);
+    s->told = e.offset;
+    if (!tell(channel, id, e)) return;
+    s = find(channel, id);
+  }
+  if (r.count == 3 && s->heard > s->told) return lose(channel, id);
+  give_answers(s, false);
+  s = is_closed_ ? nullptr : find(channel, id);
+  if (s != nullptr && s->state == sub_state::live && s->heard > s->told) repair(s);
+}
+
+}  // namespace broker
