@@ -115,7 +115,7 @@ void redis_broker::presence_remove(const std::string& channel, std::string_view 
   const std::vector<std::string> arguments = {identity_, who, channel,
                                               presence_.has(channel) ? "0" : "1"};
   if (started(o, call(s, redis_script::leave, keys, arguments, o)) != core::err::ok)
-    lease_sent_ms_ = 0;
+    must_renew_ = true;
 }
 
 core::err redis_broker::presence(const std::string& channel, uint32_t limit, presence_cb cb,
