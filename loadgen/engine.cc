@@ -351,10 +351,9 @@ void merge_series(runner* r) {
 
 void merge_checks(runner* r) {
   const uint64_t now = now_us() - r->all.start_us.load();
-  const checker* merged = r->all.workers[0]->checks;
-  for (size_t i = 1; i < r->all.workers.size(); ++i)
-    checker_merge(r->all.workers[0]->checks, r->all.workers[i]->checks, now);
-  for (worker* w : r->all.workers) checker_finish(w->checks, merged, now);
+  std::vector<checker*> checks;
+  for (const worker* w : r->all.workers) checks.push_back(w->checks);
+  checkers_judge(checks, now);
   for (const worker* w : r->all.workers) {
     for (size_t k = 0; k < static_cast<size_t>(violation_kind::kCount); ++k)
       r->out->violations[k] += checker_counts(w->checks)[k];
