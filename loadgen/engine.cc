@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "core/clock.h"
+#include "loadgen/check_log.h"
 #include "loadgen/sampler.h"
 #include "loadgen/worker.h"
 
@@ -103,6 +104,7 @@ struct runner {
   uint64_t delivered_from = 0;
   uint64_t loop_cpu_from = 0, measured_from_us = 0;
   uint64_t sampled_us = 0;
+  check_logs* logs = nullptr;
 };
 
 process* process_of(const runner* r, const std::string& name) {
@@ -349,6 +351,31 @@ void merge_series(runner* r) {
   r->out->series = std::move(series);
 }
 
+core::err open_logs(runner* r, std::string* why) {
+  const engine_options& o = *r->options;
+  if (o.check_log_dir.empty()) return core::err::ok;
+  check_log_header head;
+  head.scenario = r->asked->name;
+  head.started = r->out->started;
+  head.tool_version = PARLEY_VERSION;
+  head.seed = r->asked->seed;
+  head.run = r->all.run;
+  head.loops = static_cast<uint32_t>(r->all.workers.size());
+  const core::err rc =
+      check_logs_open(o.check_log_dir, head, worker_rooms(&r->all, *r->all.workers[0]->speech),
+                      o.check_log_bytes_max, &r->logs, why);
+  if (rc != core::err::ok) return rc;
+  for (worker* w : r->all.workers) worker_log(w, check_logs_at(r->logs, w->index));
+  return core::err::ok;
+}
+
+void close_logs(runner* r) {
+  if (r->logs == nullptr) return;
+  for (worker* w : r->all.workers) checker_listen(w->checks, nullptr, nullptr);
+  check_logs_close(r->logs, &r->out->logs_cut_why);
+  r->out->logs_dir = r->options->check_log_dir;
+}
+
 void merge_checks(runner* r) {
   const uint64_t now = now_us() - r->all.start_us.load();
   std::vector<checker*> checks;
@@ -507,7 +534,7 @@ core::err engine_run(const scenario& asked, const schedule& plan, const engine_o
   out->seed = asked.seed;
   out->schedule_digest = schedule_digest(plan);
   out->started = utc_now();
-  runner r{&asked, &o, {}, nullptr, nullptr, out, {}, {}, {}, {}, -1, 0, 0, 0, 0, 0};
+  runner r{&asked, &o, {}, nullptr, nullptr, out, {}, {}, {}, {}, -1, 0, 0, 0, 0, 0, nullptr};
   make_world(&r, plan);
   if (core::loop_group_create(o.loops, core::loop_options{}, &r.group) != core::err::ok) {
     *why = "the event loops cannot be made";
@@ -521,6 +548,13 @@ core::err engine_run(const scenario& asked, const schedule& plan, const engine_o
   const int pid =
       o.server_pid != 0 || o.processes.empty() ? o.server_pid : process_pid(o.processes[0]);
   r.samples = sampler_new(pid, o.metrics_url, {std::begin(kMetrics), std::end(kMetrics)});
+  const core::err logs_rc = open_logs(&r, why);
+  if (logs_rc != core::err::ok) {
+    sampler_free(r.samples);
+    for (worker* w : r.all.workers) worker_free(w);
+    core::loop_group_free(r.group);
+    return logs_rc;
+  }
   core::loop_group_start(r.group, &kLoopEvents, &r.all);
   const bool is_connected = connect_all(&r);
   if (is_connected) {
@@ -554,6 +588,7 @@ core::err engine_run(const scenario& asked, const schedule& plan, const engine_o
     }
   }
   for (const std::string& error : r.fault_errors) *why += (why->empty() ? "" : "; ") + error;
+  close_logs(&r);
   sampler_free(r.samples);
   for (worker* w : r.all.workers) worker_free(w);
   core::loop_group_free(r.group);

@@ -119,6 +119,26 @@ bool print_injuries(const command_line& c, const proxy_report& r, std::string* w
   return true;
 }
 
+// So many deliveries as make logs of a size that nobody minds.
+bool keeps_logs(const command_line& c, const scenario& asked, const schedule& plan) {
+  if (c.logs != "auto") return c.logs == "on";
+  uint64_t deliveries = 0;
+  for (const room_plan& r : plan.rooms)
+    deliveries += uint64_t{asked.messages} * r.members.size();  // of window mode
+  for (const action& a : plan.actions) {
+    if (a.kind == action_kind::publish) deliveries += plan.rooms[a.room].members.size();
+  }
+  return deliveries <= kLogDeliveriesMax;
+}
+
+void print_logs(const command_line& c, const run_result& result) {
+  if (!result.logs_cut_why.empty())
+    std::printf("the logs in %s end early: %s\n", result.logs_dir.c_str(),
+                result.logs_cut_why.c_str());
+  if (result.logs_dir.empty() && c.logs == "auto")
+    std::printf("no logs for `check`: too many deliveries; --logs on keeps them\n");
+}
+
 int write_reports(const command_line& c, const run_result& result) {
   const std::filesystem::path dir(c.out_dir);
   const bool is_written = write_file(dir / "report.json", result_json(result)) &&
@@ -157,6 +177,9 @@ int run(const command_line& c) {
   o.processes = started.all;
   o.ready_url = c.ready_url;
   o.log_dir = c.out_dir;
+  if (keeps_logs(c, asked, plan)) o.check_log_dir = c.out_dir + "/logs";
+  check_logs_clear(c.out_dir + "/logs");
+  o.check_log_bytes_max = uint64_t{c.logs_mb} << 20;
   o.server_pid = c.pid;
   o.metrics_url = c.metrics_url;
   o.on_second = on_second;
@@ -171,6 +194,7 @@ int run(const command_line& c) {
   result.tool_version = PARLEY_VERSION;
   const bool is_proof = print_injuries(c, injected, &why);
   const int code = write_reports(c, result);
+  print_logs(c, result);
   return is_proof ? code : cannot_run(why);
 }
 
@@ -201,6 +225,8 @@ int main(int argc, char** argv) {
       return print_schedule(c);
     case subcommand::compare:
       return compare_reports(c.base, c.head, c.is_json);
+    case subcommand::check:
+      return replay_print(c.check, stdout);
     case subcommand::version:
       std::printf("parley-load %s\n", PARLEY_VERSION);
       return 0;

@@ -87,6 +87,9 @@ struct run_result {
          server_calls_per_delivery = -1;
   double tool_cpu_us_per_delivery = 0, tool_cpu_share = 0;
   std::map<std::string, std::string> machine;  // cores, kernel, model
+  // Of this run alone, not in report.json: where check_log.h's files are, and why they are not
+  // whole.
+  std::string logs_dir, logs_cut_why;
 };
 
 uint64_t result_violations(const run_result& r) noexcept;  // of all kinds

@@ -144,14 +144,35 @@ worker* worker_new(world* all, core::loop* home, uint32_t index) {
   w->rooms.resize(all->plan->rooms.size());
   w->seconds.resize(all->seconds);
   w->by_group.resize(all->asked->rooms.size());
+  w->checks = checker_new(worker_rooms(all, *w->speech));
+  return w;
+}
+
+std::vector<check_room> worker_rooms(const world* all, const dialect& speech) {
   std::vector<check_room> rooms;
   for (size_t i = 0; i < all->plan->rooms.size(); ++i) {
     const room_plan& r = all->plan->rooms[i];
     rooms.push_back({all->channels[i], r.publishers,
-                     all->asked->rooms[r.group].has_history && w->speech->has_offsets()});
+                     all->asked->rooms[r.group].has_history && speech.has_offsets()});
   }
-  w->checks = checker_new(std::move(rooms));
-  return w;
+  return rooms;
+}
+
+void worker_log(worker* w, check_log* log) noexcept {
+  check_log_clock(
+      log,
+      [](const void* user) noexcept {
+        const auto* of = static_cast<const worker*>(user);
+        const uint64_t start = of->all->start_us.load(std::memory_order_relaxed);
+        return start != 0 && of->now_us > start ? of->now_us - start : 0;
+      },
+      w);
+  checker_listen(
+      w->checks,
+      [](void* user, const check_record& r) noexcept {
+        check_log_add(static_cast<check_log*>(user), r);
+      },
+      log);
 }
 
 void worker_free(worker* w) noexcept {

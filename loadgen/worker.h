@@ -14,7 +14,7 @@
 #include "core/alarm.h"
 #include "core/conn.h"
 #include "core/loop.h"
-#include "loadgen/check.h"
+#include "loadgen/check_log.h"
 #include "loadgen/engine.h"
 #include "loadgen/histogram.h"
 #include "loadgen/random.h"
@@ -186,6 +186,8 @@ uint32_t peer_membership(const peer* p, uint32_t room) noexcept;  // UINT32_MAX:
 // worker.cc
 worker* worker_new(world* all, core::loop* home, uint32_t index);
 void worker_free(worker* w) noexcept;
+std::vector<check_room> worker_rooms(const world* all, const dialect& speech);  // to check
+void worker_log(worker* w, check_log* log) noexcept;  // before it begins: what the checker is told
 void worker_begin(worker* w) noexcept;  // on its loop: connects everybody, at the scenario's rate
 void worker_go(worker* w) noexcept;     // the start is set: follows the schedule
 void worker_cut_share(worker* w, double share) noexcept;
