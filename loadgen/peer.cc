@@ -333,7 +333,7 @@ void on_publication(void* user, std::string_view channel, uint64_t offset,
     if (read == stamp_result::corrupt)
       return checker_corrupt(w->checks, m.member, offset, now, "a message has changed on the way");
     if (!checker_take(w->checks, m.member, has_offsets(p, m.room) ? offset : 0, s, now)) return;
-    worker_delivered(w, s, offset);
+    worker_delivered(w, *p, s, offset);
     const uint64_t latency = now > s.due_us ? now - s.due_us : 0;
     const double deadline_us = w->all->asked->delivery_deadline_s * 1e6;
     if (static_cast<double>(latency) > deadline_us && !p->may_be_late &&

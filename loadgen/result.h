@@ -75,7 +75,8 @@ struct run_result {
   uint64_t late_sends = 0;  // sent more than 1 ms after their time
   uint64_t bytes_in = 0, bytes_out = 0;
   std::map<std::string, histogram>
-      latencies;  // by class: "delivery", "delivery/big", "first", "last", "ack", "connect",
+      latencies;  // by class: "delivery", "delivery/big" (a group), "delivery/slow" (slow
+                  // readers', in no other class), "first", "last", "ack", "connect",
                   // "subscribe", "recovery", "history", "late"
   uint64_t violations[static_cast<size_t>(violation_kind::kCount)] = {};
   std::vector<violation> kept;

@@ -57,6 +57,8 @@ void read_room(table_reader* t, room_group* g) {
     t->problem("name", "must be 1 to 32 letters, digits, '-', '_' or '.'");
   if (!is_of(g->channel, "_-.:", 64))
     t->problem("channel", "must be 1 to 64 letters, digits, '-', '_', '.' or ':'");
+  if (g->name == "slow")
+    t->problem("name", "\"slow\" stands for the slow readers in reports: take another");
   if (g->publishers > g->members)
     t->problem("publishers", "must be at most members (" + std::to_string(g->members) + ")");
   if (g->channel == "dm" && g->members != 2)

@@ -53,9 +53,7 @@ void do_action(worker* w, const action& a) noexcept {
     case action_kind::cut:
       return peer_cut(p);
     case action_kind::slow:
-      p->is_slow = p->may_be_late = true;
-      if (p->has_link) core::conn_pause_read(&p->link);
-      return;
+      return worker_slow(w, p);
     case action_kind::unslow:
       if (p->is_slow && p->has_link) core::conn_resume_read(&p->link);
       p->is_slow = false;
@@ -128,8 +126,9 @@ uint64_t arrival_place(const worker* w, const stamp& s, uint64_t offset) noexcep
 }  // namespace
 
 const char* latency_class_name(latency_class c) noexcept {
-  static constexpr const char* kNames[] = {
-      "delivery", "last", "ack", "connect", "subscribe", "recovery", "history", "presence", "late"};
+  static constexpr const char* kNames[] = {"delivery", "delivery/slow", "last",     "ack",
+                                           "connect",  "subscribe",     "recovery", "history",
+                                           "presence", "late"};
   static_assert(std::size(kNames) == static_cast<size_t>(latency_class::kCount));
   return kNames[static_cast<size_t>(c)];
 }
@@ -261,7 +260,17 @@ bool phase_is_measured(const world* all, uint64_t run_us) noexcept {
   return all->asked->arrivals == arrival_kind::window;
 }
 
-void worker_delivered(worker* w, const stamp& s, uint64_t offset) noexcept {
+void worker_slow(worker* w, peer* p) noexcept {
+  if (!p->may_be_late) {
+    for (const membership& m : p->rooms) {
+      if (m.has_been_in && w->rooms[m.room].members > 0) --w->rooms[m.room].members;
+    }
+  }
+  p->is_slow = p->may_be_late = true;
+  if (p->has_link) core::conn_pause_read(&p->link);
+}
+
+void worker_delivered(worker* w, const peer& to, const stamp& s, uint64_t offset) noexcept {
   const uint64_t start = w->all->start_us.load(std::memory_order_relaxed);
   const uint64_t now = w->now_us > start ? w->now_us - start : 0;
   const uint64_t latency = now > s.due_us ? now - s.due_us : 0;
@@ -276,6 +285,10 @@ void worker_delivered(worker* w, const stamp& s, uint64_t offset) noexcept {
       histogram_record(&w->by_group[w->all->plan->rooms[s.room].group], latency);
   }
   local_room* r = &w->rooms[s.room];
+  if (to.may_be_late) {
+    if (is_measured) worker_record(w, latency_class::slow, latency);
+    return;
+  }
   const uint64_t place = arrival_place(w, s, offset);
   if (place >= kPlacesMax) return;
   if (place >= r->arrivals.size())

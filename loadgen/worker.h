@@ -48,6 +48,7 @@ struct world {
 
 enum class latency_class : uint8_t {
   delivery,
+  slow,  // delivery to one who did not read for a while: late by design, so by itself
   last,
   ack,
   connect,
@@ -84,7 +85,7 @@ struct due {
 struct local_room {
   std::vector<std::string> epochs;  // by number; recovery says which one a position is of
   std::vector<uint32_t> arrivals;   // by place: members of this loop that have it
-  uint32_t members = 0;             // of this loop
+  uint32_t members = 0;             // of this loop, but for the slow ones
   uint64_t final_from =
       UINT64_MAX;  // history is read behind this offset: the least that a member began with
   uint32_t window_left = 0;  // window mode: messages still to begin
@@ -197,7 +198,8 @@ void worker_end(worker* w) noexcept;     // closes everything
 void worker_later(worker* w, const due& d) noexcept;
 uint64_t worker_now(worker* w) noexcept;  // reads the clock
 void worker_record(worker* w, latency_class c, uint64_t us) noexcept;
-void worker_delivered(worker* w, const stamp& s, uint64_t offset) noexcept;
+void worker_delivered(worker* w, const peer& to, const stamp& s, uint64_t offset) noexcept;
+void worker_slow(worker* w, peer* p) noexcept;  // it reads nothing from now on
 void worker_window(
     worker* w,
     uint32_t room) noexcept;  // window mode: everybody here has a message: the next may go

@@ -298,6 +298,7 @@ TEST_F(scenario_test, RoomsThatCannotBe) {
   bad("[[rooms]]\nshared = true\n", {"2: [[rooms]] shared is not for the first group"});
   bad("[[rooms]]\n[[rooms]]\nname = \"b\"\nshared = true\nmembers = 3\n",
       {"5: [[rooms]] members must be at most the first group's 2 connections"});
+  bad("[[rooms]]\nname = \"slow\"\n", {"2: [[rooms]] name \"slow\" stands for the slow readers"});
   bad("[[rooms]]\ncount = 1000\nmembers = 1001\n", {"1: [[rooms]] make 1001000 connections"});
   bad("[[rooms]]\nmembers = 1000\n[[rooms]]\nname = \"b\"\nshared = true\ncount = 30000\n"
       "members = 1000\n",
