@@ -72,6 +72,7 @@ std::vector<fault_event> expand_faults(const scenario& s) {
   std::vector<fault_event> out;
   for (size_t i = 0; i < s.faults.size(); ++i) {
     const fault& f = s.faults[i];
+    if (f.at_end) continue;
     random_stream r = random_from(s.seed, 2'000'000 + i);
     const uint32_t times = f.every > 0 ? f.count : 1;
     for (uint32_t n = 0; n < times; ++n) {
@@ -164,6 +165,22 @@ core::err make_fault(runner* r, const fault& f, std::string* why) {
   return rc;
 }
 
+// Records it, whatever comes of it; deliveries may be late until a while after.
+void do_fault(runner* r, const fault& f) {
+  const uint64_t start = r->all.start_us.load();
+  if (f.may_lose_recovery) r->all.may_lose_recovery.store(true);
+  r->all.late_until_us.store(UINT64_MAX);
+  std::string why;
+  const double began_s = static_cast<double>(now_us() - start) / 1e6;
+  const core::err rc = make_fault(r, f, &why);
+  const std::string name = fault_name(f.kind);
+  r->out->faults.push_back({began_s, name + (f.target.empty() ? "" : " " + f.target)});
+  if (rc != core::err::ok)
+    r->fault_errors.push_back(name + ": " + (why.empty() ? core::err_text(rc) : why));
+  r->all.late_until_us.store(now_us() - start +
+                             static_cast<uint64_t>(r->asked->delivery_deadline_s * 1e6));
+}
+
 void run_faults(runner* r) {
   for (const fault_event& e : expand_faults(*r->asked)) {
     const uint64_t start = r->all.start_us.load();
@@ -171,18 +188,7 @@ void run_faults(runner* r) {
     while (now_us() < at && !r->stops_faults.load())
       sleep_ms(static_cast<uint32_t>(std::min<uint64_t>(kPollMs, (at - now_us()) / 1000 + 1)));
     if (r->stops_faults.load()) return;
-    if (e.what->may_lose_recovery) r->all.may_lose_recovery.store(true);
-    r->all.late_until_us.store(UINT64_MAX);
-    std::string why;
-    const double began_s = static_cast<double>(now_us() - start) / 1e6;
-    const core::err rc = make_fault(r, *e.what, &why);
-    r->out->faults.push_back({began_s, std::string(fault_name(e.what->kind)) +
-                                           (e.what->target.empty() ? "" : " " + e.what->target)});
-    if (rc != core::err::ok)
-      r->fault_errors.push_back(std::string(fault_name(e.what->kind)) + ": " +
-                                (why.empty() ? core::err_text(rc) : why));
-    r->all.late_until_us.store(now_us() - start +
-                               static_cast<uint64_t>(r->asked->delivery_deadline_s * 1e6));
+    do_fault(r, *e.what);
   }
 }
 
@@ -283,6 +289,31 @@ void drain(runner* r) {
     quiet = is_done && delivered == before ? quiet + 1 : 0;
     before = delivered;
   }
+}
+
+bool is_everybody_in(const world& w) {
+  for (size_t i = 0; i < w.plan->rooms.size(); ++i) {
+    if (w.present[i].load(std::memory_order_relaxed) != w.plan->rooms[i].members.size())
+      return false;
+  }
+  return true;
+}
+
+// Everything that the server still knew in memory may be gone when history is read back.
+void make_end_faults(runner* r) {
+  bool is_made = false;
+  for (const fault& f : r->asked->faults) {
+    if (!f.at_end) continue;
+    do_fault(r, f);
+    is_made = true;
+  }
+  if (!is_made) return;
+  const uint64_t until = now_us() + static_cast<uint64_t>(r->asked->drain_s * 1e6);
+  for (uint32_t quiet = 0; now_us() < until && quiet < kQuietPolls;) {
+    wait_poll(r, "coming back");
+    quiet = is_everybody_in(r->all) ? quiet + 1 : 0;
+  }
+  drain(r);
 }
 
 void read_back(runner* r) {
@@ -456,6 +487,7 @@ void fill_result(runner* r) {
   out->errors = sum(w, &worker::errors);
   out->retried = sum(w, &worker::retried);
   out->duplicates_answered = sum(w, &worker::duplicates);
+  out->conflicts_refused = sum(w, &worker::conflicts);
   out->reconnects = sum(w, &worker::reconnects);
   out->recovered = sum(w, &worker::recovered);
   out->unrecovered = sum(w, &worker::unrecovered);
@@ -570,6 +602,7 @@ core::err engine_run(const scenario& asked, const schedule& plan, const engine_o
     r.stops_faults.store(true);
     r.faults.join();
     fill_result(&r);  // before reading back, whose cost is not a delivery's
+    make_end_faults(&r);
     read_back(&r);
   }
   const uint64_t ready = sum(r.all, &worker::ready);

@@ -71,7 +71,8 @@ struct run_result {
   double seconds = 0;  // measured phases
   uint32_t connections = 0, rooms = 0;
   uint64_t sent = 0, acked = 0, delivered = 0, expected = 0, errors = 0, retried = 0,
-           duplicates_answered = 0, reconnects = 0, recovered = 0, unrecovered = 0;
+           duplicates_answered = 0, conflicts_refused = 0, reconnects = 0, recovered = 0,
+           unrecovered = 0;
   uint64_t late_sends = 0;  // sent more than 1 ms after their time
   uint64_t bytes_in = 0, bytes_out = 0;
   std::map<std::string, histogram>

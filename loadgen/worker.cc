@@ -77,6 +77,10 @@ void do_due(const due& d) noexcept {
       return peer_dial(d.who);
     case due_kind::retry_publish:
       return peer_publish(d.who, d.membership, d.number, d.due_us, false);
+    case due_kind::again:
+      return peer_repeat(d.who, d.membership, d.number, d.due_us, pending_kind::again);
+    case due_kind::conflict:
+      return peer_repeat(d.who, d.membership, d.number, d.due_us, pending_kind::conflict);
     case due_kind::subscribe:
       return peer_subscribe(d.who, d.membership);
   }
@@ -109,11 +113,14 @@ uint64_t messages_waiting(const worker* w) noexcept {
   for (const peer* p : w->peers) {
     n += p->unsent.size();
     n += static_cast<uint64_t>(
-        std::count_if(p->waiting.begin(), p->waiting.end(),
-                      [](const pending& x) { return x.kind == pending_kind::publish; }));
+        std::count_if(p->waiting.begin(), p->waiting.end(), [](const pending& x) {
+          return x.kind == pending_kind::publish || x.kind == pending_kind::again ||
+                 x.kind == pending_kind::conflict;
+        }));
   }
   std::priority_queue<due> dues = w->dues;  // few at the end
-  for (; !dues.empty(); dues.pop()) n += dues.top().kind == due_kind::retry_publish;
+  for (; !dues.empty(); dues.pop())
+    n += dues.top().kind != due_kind::connect && dues.top().kind != due_kind::subscribe;
   return n;
 }
 
@@ -278,6 +285,10 @@ void worker_delivered(worker* w, const peer& to, const stamp& s, uint64_t offset
   second_slot* second = worker_second(w, now);
   second->delivered += 1;
   const bool is_measured = phase_is_measured(w->all, s.due_us);
+  if (to.may_be_late) {
+    if (is_measured) worker_record(w, latency_class::slow, latency);
+    return;
+  }
   if (is_measured) {
     histogram_record(&second->delivery, latency);
     worker_record(w, latency_class::delivery, latency);
@@ -285,10 +296,6 @@ void worker_delivered(worker* w, const peer& to, const stamp& s, uint64_t offset
       histogram_record(&w->by_group[w->all->plan->rooms[s.room].group], latency);
   }
   local_room* r = &w->rooms[s.room];
-  if (to.may_be_late) {
-    if (is_measured) worker_record(w, latency_class::slow, latency);
-    return;
-  }
   const uint64_t place = arrival_place(w, s, offset);
   if (place >= kPlacesMax) return;
   if (place >= r->arrivals.size())
@@ -333,6 +340,7 @@ void worker_final(worker* w) noexcept {
     const room_plan& plan = w->all->plan->rooms[r];
     const room_group& group = w->all->asked->rooms[plan.group];
     if (plan.members[0] % w->all->workers.size() != w->index) continue;
+    bool is_read = false;
     for (const uint32_t index : plan.members) {
       if (index % w->all->workers.size() != w->index) continue;
       peer* p = peer_at(w, index);
@@ -346,8 +354,13 @@ void worker_final(worker* w) noexcept {
         ++w->final_reads;
         peer_presence(p, i, true);
       }
+      is_read = true;
       break;
     }
+    if (!is_read)
+      checker_note(w->checks, violation_kind::refused, w->all->channels[r], 0, UINT32_MAX,
+                   w->now_us - w->all->start_us.load(std::memory_order_relaxed),
+                   "nobody was there to read it back at the end");
   }
   w->finals.v.store(w->final_reads, std::memory_order_relaxed);
 }

@@ -67,7 +67,7 @@ struct second_slot {
   histogram delivery, ack;
 };
 
-enum class due_kind : uint8_t { connect, retry_publish, subscribe };
+enum class due_kind : uint8_t { connect, retry_publish, subscribe, again, conflict };
 
 struct due {
   uint64_t at_us;  // monotonic
@@ -114,8 +114,8 @@ struct worker {
   bool is_started = false, is_clock_open = false;
   std::string scratch, text;
   // Read by the main thread.
-  core::counter ready, sent, acked, delivered, errors, retried, duplicates, reconnects, recovered,
-      unrecovered, late, connect_failures, waiting, owed, finals;
+  core::counter ready, sent, acked, delivered, errors, retried, duplicates, conflicts, reconnects,
+      recovered, unrecovered, late, connect_failures, waiting, owed, finals;
   std::atomic<uint64_t> cpu_ns{0};
   std::string last_error;  // main thread: after the loops have ended, or when connecting failed (by
                            // loop_call)
@@ -137,6 +137,8 @@ enum class pending_kind : uint8_t {
   subscribe,
   unsubscribe,
   publish,
+  again,     // a key that was acknowledged, with its data
+  conflict,  // with other data
   history,
   final_history,
   presence,
@@ -177,6 +179,8 @@ peer* peer_new(worker* w, uint32_t index) noexcept;
 void peer_dial(peer* p) noexcept;
 void peer_publish(peer* p, uint32_t membership_index, uint32_t number, uint64_t due_us,
                   bool is_twice) noexcept;
+void peer_repeat(peer* p, uint32_t membership_index, uint32_t number, uint64_t due_us,
+                 pending_kind how) noexcept;
 void peer_subscribe(peer* p, uint32_t membership_index) noexcept;
 void peer_unsubscribe(peer* p, uint32_t membership_index) noexcept;
 void peer_history(peer* p, uint32_t membership_index, uint64_t since, bool is_final) noexcept;
