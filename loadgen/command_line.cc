@@ -36,7 +36,7 @@ void add_run_options(CLI::App* run, command_line* c) {
                   "A started process is ready when this address answers 200 (http://…)");
   run->add_option("--inject", c->injuries,
                   "Break what the server sends, to prove that it is found: drop=1e-6, duplicate=, "
-                  "swap=, corrupt=, delay=0.001:200ms")
+                  "swap=, corrupt=, delay=0.001:8s (above the scenario's delivery_deadline_s)")
       ->expected(1)
       ->take_all();
   run->add_option("--logs", c->logs,
