@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "loadgen/check_event.h"
 #include "loadgen/result.h"
 #include "loadgen/stamp.h"
 
@@ -33,6 +34,11 @@ inline constexpr uint64_t kOffsetJumpMax =
 struct checker;
 checker* checker_new(std::vector<check_room> rooms) noexcept;
 void checker_free(checker* c) noexcept;
+// Tells of every call below that can change a judgement, in order. One listener; null: none.
+void checker_listen(checker* c, check_listener on_event, void* user) noexcept;
+// The same call again, from a record. False: it names a room, member or publisher that is not there
+// (damaged or foreign); nothing has happened. finish, cut and room have no effect here.
+bool checker_apply(checker* c, const check_record& r) noexcept;
 
 // A receiver of a room; the number names it in the calls below. It is not in the room until
 // checker_join().
@@ -40,9 +46,8 @@ uint32_t checker_member(checker* c, uint32_t room, uint32_t receiver) noexcept;
 // From here on everything behind `offset` must come (rooms without offsets: everything from the
 // next message on).
 void checker_join(checker* c, uint32_t member, uint64_t offset) noexcept;
-void checker_leave(
-    checker* c,
-    uint32_t member) noexcept;  // what it still misses is forgotten: it left before it could come
+// What later messages have overtaken is lost; what was still to come is not owed any more.
+void checker_leave(checker* c, uint32_t member) noexcept;
 // It was away and is told that it cannot have what it missed.
 void checker_unrecovered(checker* c, uint32_t member, uint64_t offset, uint64_t now_us,
                          bool is_allowed) noexcept;
@@ -67,21 +72,23 @@ void checker_refused(checker* c, uint32_t room, uint32_t publisher, uint32_t num
 // A publish was answered (rooms with offsets: with its offset).
 void checker_acked(checker* c, uint32_t room, uint32_t publisher, uint32_t number, uint64_t offset,
                    uint64_t now_us) noexcept;
+// An acknowledged publish was sent again with its key: it must be answered as a duplicate, with the
+// first offset.
+void checker_repeated(checker* c, uint32_t room, uint32_t publisher, uint32_t number,
+                      uint64_t offset, bool is_duplicate, uint64_t now_us) noexcept;
 // One publication of the room's history as it was read at the end.
 void checker_history(checker* c, uint32_t room, uint64_t offset, const stamp& s,
                      uint64_t now_us) noexcept;
-// All of the room's history has been read, from the first offset of the run to `top`.
+// All of the room's history has been read, from the first offset of the run to `top`: it must hold
+// whatever was acknowledged or delivered, and have no hole.
 void checker_history_end(checker* c, uint32_t room, uint64_t top) noexcept;
 
-// What another loop knows of publications and acknowledgements; differences are violations. Its
-// members and counts stay its own.
-void checker_merge(checker* into, const checker* from, uint64_t now_us) noexcept;
 uint64_t checker_top(const checker* c,
                      uint32_t room) noexcept;  // highest offset seen, acknowledged or read
-// Whoever is in a room and behind its top has lost something. Call it last, once for each loop's
-// checker, with the one that the others were merged into: acknowledgements are compared there
-// alone.
-void checker_finish(checker* c, const checker* merged, uint64_t now_us) noexcept;
+// The end, once, for all loops' checkers. What they know of publications and acknowledgements is
+// put together in the first; differences are violations. Then whoever is in a room and behind its
+// top has lost something. Members and counts stay each checker's own.
+void checkers_judge(const std::vector<checker*>& all, uint64_t now_us) noexcept;
 // How many deliveries members that are in rooms with offsets are still owed, if `tops` (by room) is
 // all there is.
 uint64_t checker_owed(const checker* c, const std::vector<uint64_t>& tops) noexcept;

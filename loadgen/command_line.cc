@@ -36,15 +36,32 @@ void add_run_options(CLI::App* run, command_line* c) {
                   "A started process is ready when this address answers 200 (http://…)");
   run->add_option("--inject", c->injuries,
                   "Break what the server sends, to prove that it is found: drop=1e-6, duplicate=, "
-                  "swap=, corrupt=, delay=0.001:200ms")
+                  "swap=, corrupt=, delay=0.001:8s (above the scenario's delivery_deadline_s)")
       ->expected(1)
       ->take_all();
+  run->add_option("--logs", c->logs,
+                  "Logs in OUT/logs, for `check`: auto keeps them up to 20 million deliveries")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "on", "off"}));
+  run->add_option("--logs-mb", c->logs_mb, "The most that all logs may come to")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1'000'000));
   run->add_option("--latency-ms", c->latency_ms, "Hold every frame of the server for this long");
   run->add_option("--rate-factor", c->rate_factor, "Multiplies all rates of the scenario")
       ->check(CLI::PositiveNumber);
   run->add_option("--time-factor", c->time_factor, "Multiplies the length of all phases")
       ->check(CLI::PositiveNumber);
   run->add_flag("--quiet", c->is_quiet, "No progress, only the summary");
+}
+
+CLI::App* add_check(CLI::App* app, replay_options* o) {
+  CLI::App* check = app->add_subcommand("check", "Judge the logs of a run again: OUT/logs");
+  check->add_option("logdir", o->dir, "The directory with the run's loop-0.log …")->required();
+  check->add_flag("--dump", o->is_dump, "Print every event by time, instead of the verdict");
+  check->add_option("--channel", o->channel, "Print only what concerns this channel");
+  check->add_option("--receiver", o->receiver, "Print only what concerns this receiver")
+      ->each([o](const std::string&) { o->has_receiver = true; });
+  return check;
 }
 
 }  // namespace
@@ -72,6 +89,7 @@ core::err command_line_parse(int argc, const char* const* argv, command_line* ou
         "compare", "Is B slower than A? Several reports a side make the test sharper");
     compare->add_option("--base", out->base, "A's report.json files")->required();
     compare->add_option("--head", out->head, "B's report.json files")->required();
+    const CLI::App* check = add_check(&app, &out->check);
     compare->add_flag("--json", out->is_json, "Print the verdict as JSON");
     std::vector<std::string> args(argv, argv + argc);
     std::reverse(args.begin(), args.end());  // CLI11 takes them from the last to the first
@@ -93,6 +111,8 @@ core::err command_line_parse(int argc, const char* const* argv, command_line* ou
       out->what = subcommand::schedule;
     } else if (compare->parsed()) {
       out->what = subcommand::compare;
+    } else if (check->parsed()) {
+      out->what = subcommand::check;
     } else {
       out->text = app.help();
     }

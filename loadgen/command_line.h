@@ -6,10 +6,11 @@
 #include <vector>
 
 #include "core/err.h"
+#include "loadgen/check_replay.h"
 
 namespace loadgen {
 
-enum class subcommand : uint8_t { run, schedule, compare, help, version };
+enum class subcommand : uint8_t { run, schedule, compare, check, help, version };
 
 struct command_line {
   subcommand what = subcommand::help;
@@ -22,6 +23,10 @@ struct command_line {
   bool has_seed = false, is_quiet = false;
   uint64_t seed = 0;
   double rate_factor = 1, time_factor = 1;
+  std::string logs = "auto";
+  uint32_t logs_mb = 4096;
+  // check
+  replay_options check;
   // compare
   std::vector<std::string> base, head;
   bool is_json = false;

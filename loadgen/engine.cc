@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "core/clock.h"
+#include "loadgen/check_log.h"
 #include "loadgen/sampler.h"
 #include "loadgen/worker.h"
 
@@ -71,6 +72,7 @@ std::vector<fault_event> expand_faults(const scenario& s) {
   std::vector<fault_event> out;
   for (size_t i = 0; i < s.faults.size(); ++i) {
     const fault& f = s.faults[i];
+    if (f.at_end) continue;
     random_stream r = random_from(s.seed, 2'000'000 + i);
     const uint32_t times = f.every > 0 ? f.count : 1;
     for (uint32_t n = 0; n < times; ++n) {
@@ -103,6 +105,7 @@ struct runner {
   uint64_t delivered_from = 0;
   uint64_t loop_cpu_from = 0, measured_from_us = 0;
   uint64_t sampled_us = 0;
+  check_logs* logs = nullptr;
 };
 
 process* process_of(const runner* r, const std::string& name) {
@@ -162,6 +165,22 @@ core::err make_fault(runner* r, const fault& f, std::string* why) {
   return rc;
 }
 
+// Records it, whatever comes of it; deliveries may be late until a while after.
+void do_fault(runner* r, const fault& f) {
+  const uint64_t start = r->all.start_us.load();
+  if (f.may_lose_recovery) r->all.may_lose_recovery.store(true);
+  r->all.late_until_us.store(UINT64_MAX);
+  std::string why;
+  const double began_s = static_cast<double>(now_us() - start) / 1e6;
+  const core::err rc = make_fault(r, f, &why);
+  const std::string name = fault_name(f.kind);
+  r->out->faults.push_back({began_s, name + (f.target.empty() ? "" : " " + f.target)});
+  if (rc != core::err::ok)
+    r->fault_errors.push_back(name + ": " + (why.empty() ? core::err_text(rc) : why));
+  r->all.late_until_us.store(now_us() - start +
+                             static_cast<uint64_t>(r->asked->delivery_deadline_s * 1e6));
+}
+
 void run_faults(runner* r) {
   for (const fault_event& e : expand_faults(*r->asked)) {
     const uint64_t start = r->all.start_us.load();
@@ -169,18 +188,7 @@ void run_faults(runner* r) {
     while (now_us() < at && !r->stops_faults.load())
       sleep_ms(static_cast<uint32_t>(std::min<uint64_t>(kPollMs, (at - now_us()) / 1000 + 1)));
     if (r->stops_faults.load()) return;
-    if (e.what->may_lose_recovery) r->all.may_lose_recovery.store(true);
-    r->all.late_until_us.store(UINT64_MAX);
-    std::string why;
-    const double began_s = static_cast<double>(now_us() - start) / 1e6;
-    const core::err rc = make_fault(r, *e.what, &why);
-    r->out->faults.push_back({began_s, std::string(fault_name(e.what->kind)) +
-                                           (e.what->target.empty() ? "" : " " + e.what->target)});
-    if (rc != core::err::ok)
-      r->fault_errors.push_back(std::string(fault_name(e.what->kind)) + ": " +
-                                (why.empty() ? core::err_text(rc) : why));
-    r->all.late_until_us.store(now_us() - start +
-                               static_cast<uint64_t>(r->asked->delivery_deadline_s * 1e6));
+    do_fault(r, *e.what);
   }
 }
 
@@ -283,6 +291,31 @@ void drain(runner* r) {
   }
 }
 
+bool is_everybody_in(const world& w) {
+  for (size_t i = 0; i < w.plan->rooms.size(); ++i) {
+    if (w.present[i].load(std::memory_order_relaxed) != w.plan->rooms[i].members.size())
+      return false;
+  }
+  return true;
+}
+
+// Everything that the server still knew in memory may be gone when history is read back.
+void make_end_faults(runner* r) {
+  bool is_made = false;
+  for (const fault& f : r->asked->faults) {
+    if (!f.at_end) continue;
+    do_fault(r, f);
+    is_made = true;
+  }
+  if (!is_made) return;
+  const uint64_t until = now_us() + static_cast<uint64_t>(r->asked->drain_s * 1e6);
+  for (uint32_t quiet = 0; now_us() < until && quiet < kQuietPolls;) {
+    wait_poll(r, "coming back");
+    quiet = is_everybody_in(r->all) ? quiet + 1 : 0;
+  }
+  drain(r);
+}
+
 void read_back(runner* r) {
   on_all<worker_final>(r->all);
   const uint64_t until = now_us() + static_cast<uint64_t>(kFinalReadsS * 1e6);
@@ -349,12 +382,36 @@ void merge_series(runner* r) {
   r->out->series = std::move(series);
 }
 
+core::err open_logs(runner* r, std::string* why) {
+  const engine_options& o = *r->options;
+  if (o.check_log_dir.empty()) return core::err::ok;
+  check_log_header head;
+  head.scenario = r->asked->name;
+  head.started = r->out->started;
+  head.tool_version = PARLEY_VERSION;
+  head.seed = r->asked->seed;
+  head.run = r->all.run;
+  head.loops = static_cast<uint32_t>(r->all.workers.size());
+  const core::err rc =
+      check_logs_open(o.check_log_dir, head, worker_rooms(&r->all, *r->all.workers[0]->speech),
+                      o.check_log_bytes_max, &r->logs, why);
+  if (rc != core::err::ok) return rc;
+  for (worker* w : r->all.workers) worker_log(w, check_logs_at(r->logs, w->index));
+  return core::err::ok;
+}
+
+void close_logs(runner* r) {
+  if (r->logs == nullptr) return;
+  for (worker* w : r->all.workers) checker_listen(w->checks, nullptr, nullptr);
+  check_logs_close(r->logs, &r->out->logs_cut_why);
+  r->out->logs_dir = r->options->check_log_dir;
+}
+
 void merge_checks(runner* r) {
   const uint64_t now = now_us() - r->all.start_us.load();
-  const checker* merged = r->all.workers[0]->checks;
-  for (size_t i = 1; i < r->all.workers.size(); ++i)
-    checker_merge(r->all.workers[0]->checks, r->all.workers[i]->checks, now);
-  for (worker* w : r->all.workers) checker_finish(w->checks, merged, now);
+  std::vector<checker*> checks;
+  for (const worker* w : r->all.workers) checks.push_back(w->checks);
+  checkers_judge(checks, now);
   for (const worker* w : r->all.workers) {
     for (size_t k = 0; k < static_cast<size_t>(violation_kind::kCount); ++k)
       r->out->violations[k] += checker_counts(w->checks)[k];
@@ -430,6 +487,7 @@ void fill_result(runner* r) {
   out->errors = sum(w, &worker::errors);
   out->retried = sum(w, &worker::retried);
   out->duplicates_answered = sum(w, &worker::duplicates);
+  out->conflicts_refused = sum(w, &worker::conflicts);
   out->reconnects = sum(w, &worker::reconnects);
   out->recovered = sum(w, &worker::recovered);
   out->unrecovered = sum(w, &worker::unrecovered);
@@ -508,7 +566,7 @@ core::err engine_run(const scenario& asked, const schedule& plan, const engine_o
   out->seed = asked.seed;
   out->schedule_digest = schedule_digest(plan);
   out->started = utc_now();
-  runner r{&asked, &o, {}, nullptr, nullptr, out, {}, {}, {}, {}, -1, 0, 0, 0, 0, 0};
+  runner r{&asked, &o, {}, nullptr, nullptr, out, {}, {}, {}, {}, -1, 0, 0, 0, 0, 0, nullptr};
   make_world(&r, plan);
   if (core::loop_group_create(o.loops, core::loop_options{}, &r.group) != core::err::ok) {
     *why = "the event loops cannot be made";
@@ -522,6 +580,13 @@ core::err engine_run(const scenario& asked, const schedule& plan, const engine_o
   const int pid =
       o.server_pid != 0 || o.processes.empty() ? o.server_pid : process_pid(o.processes[0]);
   r.samples = sampler_new(pid, o.metrics_url, {std::begin(kMetrics), std::end(kMetrics)});
+  const core::err logs_rc = open_logs(&r, why);
+  if (logs_rc != core::err::ok) {
+    sampler_free(r.samples);
+    for (worker* w : r.all.workers) worker_free(w);
+    core::loop_group_free(r.group);
+    return logs_rc;
+  }
   core::loop_group_start(r.group, &kLoopEvents, &r.all);
   const bool is_connected = connect_all(&r);
   if (is_connected) {
@@ -537,6 +602,7 @@ core::err engine_run(const scenario& asked, const schedule& plan, const engine_o
     r.stops_faults.store(true);
     r.faults.join();
     fill_result(&r);  // before reading back, whose cost is not a delivery's
+    make_end_faults(&r);
     read_back(&r);
   }
   const uint64_t ready = sum(r.all, &worker::ready);
@@ -555,6 +621,7 @@ core::err engine_run(const scenario& asked, const schedule& plan, const engine_o
     }
   }
   for (const std::string& error : r.fault_errors) *why += (why->empty() ? "" : "; ") + error;
+  close_logs(&r);
   sampler_free(r.samples);
   for (worker* w : r.all.workers) worker_free(w);
   core::loop_group_free(r.group);

@@ -26,7 +26,9 @@ struct engine_options {
   std::vector<process*> processes;  // that faults may name; borrowed
   std::string ready_url;            // of a restarted process
   std::string log_dir;              // of processes' output
-  int server_pid = 0;               // 0: the first process's, or not known
+  std::string check_log_dir;        // check_log.h; empty: none are kept
+  uint64_t check_log_bytes_max = 0;
+  int server_pid = 0;  // 0: the first process's, or not known
   std::string metrics_url;
   // Once a second, on the calling thread; may be null. `stage`: "connecting", "steady 3/5" …
   void (*on_second)(void* user, const char* stage, const second_sample& s) = nullptr;

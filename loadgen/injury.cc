@@ -1,5 +1,7 @@
 // Injuries as the command line writes them.
 #include <charconv>
+#include <cmath>
+#include <cstdio>
 #include <string_view>
 
 #include "loadgen/proxy.h"
@@ -14,9 +16,10 @@ const char* injury_name(injury_kind k) noexcept {
 
 namespace {
 
+constexpr uint32_t kDelayMsMax = 600'000;
+
 // "200ms", "2s"
 bool read_delay(std::string_view text, uint32_t* ms) noexcept {
-  constexpr uint32_t kDelayMsMax = 600'000;
   uint32_t n = 0;
   const auto [end, rc] = std::from_chars(text.data(), text.data() + text.size(), n);
   const std::string_view unit = text.substr(static_cast<size_t>(end - text.data()));
@@ -53,12 +56,29 @@ core::err injury_parse(const std::string& text, injury* out, std::string* why) {
   }
   if (colon != std::string_view::npos &&
       (i.kind != injury_kind::delay || !read_delay(value.substr(colon + 1), &i.delay_ms))) {
-    *why =
-        "\"" + text + "\": only a delay has a time, as in delay=0.001:200ms, ten minutes at most";
+    *why = "\"" + text + "\": only a delay has a time, as in delay=0.001:8s, ten minutes at most";
     return core::err::invalid;
   }
   *out = i;
   return core::err::ok;
+}
+
+core::err injury_fit(injury* i, double deadline_s, std::string* why) {
+  if (i->kind != injury_kind::delay) return core::err::ok;
+  const double deadline_ms = deadline_s * 1000;
+  const double delay_ms = i->delay_ms != 0 ? i->delay_ms : 2 * deadline_ms;
+  if (delay_ms > deadline_ms && delay_ms <= kDelayMsMax) {
+    i->delay_ms = static_cast<uint32_t>(std::ceil(delay_ms));
+    return core::err::ok;
+  }
+  char text[192];
+  std::snprintf(
+      text, sizeof text,
+      "a delay must be more than the scenario's delivery_deadline_s (%g s), or nothing is "
+      "found, and ten minutes at most; a lower deadline in the scenario allows a shorter one",
+      deadline_s);
+  *why = text;
+  return core::err::invalid;
 }
 
 }  // namespace loadgen

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -86,37 +87,85 @@ core::err start_processes(const command_line& c, processes* out, std::string* wh
   return core::err::ok;
 }
 
-core::err start_proxy(const command_line& c, uint64_t seed, engine_options* o, proxy** out,
+// What is late must have the time to come before the run ends.
+core::err fit_injury(injury* i, scenario* asked, std::string* why) {
+  constexpr double kMarginS = 5;
+  const core::err rc = injury_fit(i, asked->delivery_deadline_s, why);
+  if (rc == core::err::ok && i->kind == injury_kind::delay)
+    asked->drain_s = std::max(asked->drain_s, i->delay_ms / 1000.0 + kMarginS);
+  return rc;
+}
+
+core::err start_proxy(const command_line& c, scenario* asked, engine_options* o, proxy** out,
                       std::string* why) {
   if (c.injuries.empty() && c.latency_ms == 0) return core::err::ok;
   proxy_options p;
   p.host = o->host;
   p.port = o->port;
   p.latency_ms = c.latency_ms;
-  p.seed = seed;
+  p.seed = asked->seed;
   for (const std::string& text : c.injuries) {
-    const core::err rc = injury_parse(text, &p.injuries.emplace_back(), why);
+    injury* i = &p.injuries.emplace_back();
+    core::err rc = injury_parse(text, i, why);
     if (rc != core::err::ok) return rc;
+    rc = fit_injury(i, asked, why);
+    if (rc == core::err::ok) continue;
+    *why = "--inject " + text + ": " + *why;
+    return rc;
   }
   o->host = "127.0.0.1";
   return proxy_start(p, out, &o->port, why);
 }
 
-// False: one that was asked for was never made, so the run proves nothing.
-bool print_injuries(const command_line& c, const proxy_report& r, std::string* why) {
+violation_kind shows_as(injury_kind k) {
+  static constexpr violation_kind kShows[] = {violation_kind::lost, violation_kind::duplicated,
+                                              violation_kind::reordered, violation_kind::delayed,
+                                              violation_kind::corrupted};
+  static_assert(std::size(kShows) == static_cast<size_t>(injury_kind::kCount));
+  return kShows[static_cast<size_t>(k)];
+}
+
+// False: one that was asked for was never made, or made and not found under its name.
+bool print_injuries(const command_line& c, const proxy_report& r, const run_result& result,
+                    std::string* why) {
   for (size_t k = 0; k < static_cast<size_t>(injury_kind::kCount); ++k) {
     const std::string name = injury_name(static_cast<injury_kind>(k));
-    if (r.made[k] > 0) {
-      std::printf("injected %s: %llu\n", name.c_str(), static_cast<unsigned long long>(r.made[k]));
-      continue;
-    }
+    const violation_kind shown = shows_as(static_cast<injury_kind>(k));
+    const uint64_t found = result.violations[static_cast<size_t>(shown)];
+    if (r.made[k] > 0)
+      std::printf("injected %s: %llu, found %s: %llu\n", name.c_str(),
+                  static_cast<unsigned long long>(r.made[k]), violation_name(shown),
+                  static_cast<unsigned long long>(found));
     for (const std::string& asked : c.injuries) {
-      if (!asked.starts_with(name + "=")) continue;
-      *why = "--inject " + asked + ": no message could be broken so; let the scenario run longer";
+      if (!asked.starts_with(name + "=") || (r.made[k] > 0 && found > 0)) continue;
+      *why = "--inject " + asked +
+             (r.made[k] == 0 ? ": no message could be broken so; let the scenario run longer"
+                             : ": made, and no receiver was wrong in the end (it may have left, "
+                               "recovered, or been excused by a fault)");
       return false;
     }
   }
   return true;
+}
+
+// So many deliveries as make logs of a size that nobody minds.
+bool keeps_logs(const command_line& c, const scenario& asked, const schedule& plan) {
+  if (c.logs != "auto") return c.logs == "on";
+  uint64_t deliveries = 0;
+  for (const room_plan& r : plan.rooms)
+    deliveries += uint64_t{asked.messages} * r.members.size();  // of window mode
+  for (const action& a : plan.actions) {
+    if (a.kind == action_kind::publish) deliveries += plan.rooms[a.room].members.size();
+  }
+  return deliveries <= kLogDeliveriesMax;
+}
+
+void print_logs(const command_line& c, const run_result& result) {
+  if (!result.logs_cut_why.empty())
+    std::printf("the logs in %s end early: %s\n", result.logs_dir.c_str(),
+                result.logs_cut_why.c_str());
+  if (result.logs_dir.empty() && c.logs == "auto")
+    std::printf("no logs for `check`: too many deliveries; --logs on keeps them\n");
 }
 
 int write_reports(const command_line& c, const run_result& result) {
@@ -147,7 +196,7 @@ int run(const command_line& c) {
   processes started;
   if (start_processes(c, &started, &why) != core::err::ok) return cannot_run(why);
   proxy* between = nullptr;
-  if (start_proxy(c, asked.seed, &o, &between, &why) != core::err::ok) return cannot_run(why);
+  if (start_proxy(c, &asked, &o, &between, &why) != core::err::ok) return cannot_run(why);
   progress shown;
   shown.is_terminal = isatty(STDERR_FILENO) != 0;
   shown.is_quiet = c.is_quiet;
@@ -157,6 +206,9 @@ int run(const command_line& c) {
   o.processes = started.all;
   o.ready_url = c.ready_url;
   o.log_dir = c.out_dir;
+  if (keeps_logs(c, asked, plan)) o.check_log_dir = c.out_dir + "/logs";
+  check_logs_clear(c.out_dir + "/logs");
+  o.check_log_bytes_max = uint64_t{c.logs_mb} << 20;
   o.server_pid = c.pid;
   o.metrics_url = c.metrics_url;
   o.on_second = on_second;
@@ -169,8 +221,9 @@ int run(const command_line& c) {
   if (rc != core::err::ok) return cannot_run(why);
   result.dialect = "centrifuge";
   result.tool_version = PARLEY_VERSION;
-  const bool is_proof = print_injuries(c, injected, &why);
+  const bool is_proof = print_injuries(c, injected, result, &why);
   const int code = write_reports(c, result);
+  print_logs(c, result);
   return is_proof ? code : cannot_run(why);
 }
 
@@ -201,6 +254,8 @@ int main(int argc, char** argv) {
       return print_schedule(c);
     case subcommand::compare:
       return compare_reports(c.base, c.head, c.is_json);
+    case subcommand::check:
+      return replay_print(c.check, stdout);
     case subcommand::version:
       std::printf("parley-load %s\n", PARLEY_VERSION);
       return 0;

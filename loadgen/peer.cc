@@ -78,18 +78,26 @@ void left(peer* p, membership* m) noexcept {
   p->home->all->present[m->room].fetch_sub(1, std::memory_order_relaxed);
 }
 
-void send_publish(peer* p, uint32_t index, uint32_t number, uint64_t due_us) noexcept {
+void write_publish(peer* p, pending_kind how, uint32_t index, uint32_t number,
+                   uint64_t due_us) noexcept {
   worker* w = p->home;
   const membership& m = p->rooms[index];
   const room_group& g = group_of(p, m.room);
+  const uint64_t stamped_us = how == pending_kind::conflict ? due_us + 1 : due_us;  // other data
   w->text.clear();
-  stamp_write(&w->text, {w->all->run, m.room, m.ordinal, number, due_us}, g.bytes);
+  stamp_write(&w->text, {w->all->run, m.room, m.ordinal, number, stamped_us}, g.bytes);
   char key[64];
   std::snprintf(key, sizeof key, "%08x-%x-%x-%x", w->all->run, m.room, m.ordinal, number);
-  const uint32_t id = expect(p, pending_kind::publish, index, number, due_us);
+  const uint32_t id = expect(p, how, index, number, due_us);
   w->scratch.clear();
   w->speech->publish(&w->scratch, id, channel_of(p, index), w->text, g.method, key);
   send_text(p, w->scratch);
+}
+
+void send_publish(peer* p, uint32_t index, uint32_t number, uint64_t due_us) noexcept {
+  worker* w = p->home;
+  const membership& m = p->rooms[index];
+  write_publish(p, pending_kind::publish, index, number, due_us);
   w->sent.add();
   const uint64_t now = run_us(w);
   worker_second(w, now)->sent += 1;
@@ -206,6 +214,43 @@ void on_subscribed(peer* p, const pending& was, const dialect_reply& r) noexcept
   become_ready(p);
 }
 
+void repeat_later(peer* p, pending_kind how, const pending& was, uint64_t after_us) noexcept {
+  const due_kind kind = how == pending_kind::again ? due_kind::again : due_kind::conflict;
+  worker_later(p->home,
+               {p->home->now_us + after_us, kind, p, was.membership, was.number, was.since_us});
+}
+
+void plan_repeat(peer* p, const pending& was) noexcept {
+  const world* all = p->home->all;
+  const membership& m = p->rooms[was.membership];
+  uint64_t after_us = 0;
+  const repeat_kind how =
+      schedule_repeat(*all->asked, all->plan->rooms[m.room], m.ordinal, was.number, &after_us);
+  if (how == repeat_kind::none) return;
+  repeat_later(p, how == repeat_kind::again ? pending_kind::again : pending_kind::conflict, was,
+               after_us);
+}
+
+void on_repeated(peer* p, const pending& was, const dialect_reply& r) noexcept {
+  constexpr uint32_t kKeyConflict = 113;
+  worker* w = p->home;
+  const membership& m = p->rooms[was.membership];
+  const bool is_conflict = was.kind == pending_kind::conflict;
+  if (r.error != 0 && r.is_temporary) return repeat_later(p, was.kind, was, kRetryUs);
+  if (is_conflict && r.error == kKeyConflict) return w->conflicts.add();
+  if (r.error != 0)
+    return refused(
+        p, channel_of(p, was.membership),
+        "a key used again: error " + std::to_string(r.error) + " " + std::string(r.message));
+  if (is_conflict)
+    return checker_note(w->checks, violation_kind::stored_twice, channel_of(p, was.membership),
+                        r.offset, p->index, run_us(w),
+                        "the key of message " + std::to_string(was.number) + " of publisher " +
+                            std::to_string(m.ordinal) + " was taken again, for other data");
+  w->duplicates.add();
+  checker_repeated(w->checks, m.room, m.ordinal, was.number, r.offset, r.is_duplicate, run_us(w));
+}
+
 void on_published(peer* p, const pending& was, const dialect_reply& r) noexcept {
   worker* w = p->home;
   const membership& m = p->rooms[was.membership];
@@ -221,7 +266,7 @@ void on_published(peer* p, const pending& was, const dialect_reply& r) noexcept 
     }
     checker_acked(w->checks, m.room, m.ordinal, was.number, has_offsets(p, m.room) ? r.offset : 0,
                   now);
-    return;
+    return plan_repeat(p, was);
   }
   worker_second(w, now)->errors += 1;
   const bool is_send = group_of(p, m.room).method == publish_method::send;
@@ -309,6 +354,9 @@ void on_reply(void* user, const dialect_reply& r) noexcept {
       return on_subscribed(p, was, r);
     case pending_kind::publish:
       return on_published(p, was, r);
+    case pending_kind::again:
+    case pending_kind::conflict:
+      return on_repeated(p, was, r);
     case pending_kind::history:
     case pending_kind::final_history:
       return on_history(p, was, r);
@@ -333,7 +381,7 @@ void on_publication(void* user, std::string_view channel, uint64_t offset,
     if (read == stamp_result::corrupt)
       return checker_corrupt(w->checks, m.member, offset, now, "a message has changed on the way");
     if (!checker_take(w->checks, m.member, has_offsets(p, m.room) ? offset : 0, s, now)) return;
-    worker_delivered(w, s, offset);
+    worker_delivered(w, *p, s, offset);
     const uint64_t latency = now > s.due_us ? now - s.due_us : 0;
     const double deadline_us = w->all->asked->delivery_deadline_s * 1e6;
     if (static_cast<double>(latency) > deadline_us && !p->may_be_late &&
@@ -453,8 +501,12 @@ void keep_unsent(peer* p) noexcept {
   std::vector<pending> waiting = std::move(p->waiting);
   p->waiting.clear();
   for (const pending& x : waiting) {
-    if (x.kind == pending_kind::final_history || x.kind == pending_kind::final_presence)
+    if (x.kind == pending_kind::final_history || x.kind == pending_kind::final_presence) {
       --p->home->final_reads;
+      refused(p, channel_of(p, x.membership), "the connection ended while it was read back");
+    }
+    if (x.kind == pending_kind::again || x.kind == pending_kind::conflict)
+      repeat_later(p, x.kind, x, kRetryUs);
     if (x.kind != pending_kind::publish) continue;
     const membership& m = p->rooms[x.membership];
     if (group_of(p, m.room).method == publish_method::send) {
@@ -540,6 +592,14 @@ void peer_publish(peer* p, uint32_t index, uint32_t number, uint64_t due_us,
   if (!is_twice) return;
   p->home->retried.add();
   send_publish(p, index, number, due_us);
+}
+
+void peer_repeat(peer* p, uint32_t index, uint32_t number, uint64_t due_us,
+                 pending_kind how) noexcept {
+  if (p->state != peer_state::ready || !p->rooms[index].is_in)
+    return repeat_later(p, how, {0, how, index, number, due_us}, kRetryUs);
+  p->home->retried.add();
+  write_publish(p, how, index, number, due_us);
 }
 
 void peer_subscribe(peer* p, uint32_t index) noexcept {

@@ -24,7 +24,7 @@ enum class injury_kind : uint8_t {
 };
 const char* injury_name(injury_kind k) noexcept;  // "drop"
 
-// "drop=1e-6", "delay=0.001:200ms" (or :2s): probability, 0 to 1, for each frame with a load
+// "drop=1e-6", "delay=0.001:8s" (or :8000ms): probability, 0 to 1, for each frame with a load
 // message; a frame has one injury at most. At least one injury of each kind asked is made in a run:
 // when chance has made none until a seeded place among the first kFirstInjuryWithin such frames, it
 // is made there, so that a run always proves something.
@@ -32,9 +32,12 @@ inline constexpr uint32_t kFirstInjuryWithin = 200;  // few, so that a short run
 struct injury {
   injury_kind kind = injury_kind::drop;
   double probability = 0;
-  uint32_t delay_ms = 1000;
+  uint32_t delay_ms = 0;  // 0: injury_fit() chooses
 };
 core::err injury_parse(const std::string& text, injury* out, std::string* why);  // invalid
+// A delivery counts as delayed beyond the scenario's delivery_deadline_s alone: a delay that is not
+// above it would be made and be no violation. invalid: such a one. Chosen: twice the deadline.
+core::err injury_fit(injury* i, double deadline_s, std::string* why);
 
 struct proxy_options {
   std::string host;  // of the server, numeric or "localhost"

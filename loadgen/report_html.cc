@@ -252,7 +252,8 @@ void details(std::string* out, const run_result& r) {
   if (r.retried > 0)
     row(out, "retries",
         count_text(r.retried) + " sent again, " + count_text(r.duplicates_answered) +
-            " answered as known already");
+            " answered as known already, " + count_text(r.conflicts_refused) +
+            " refused for other data");
   if (r.reconnects > 0)
     row(out, "reconnects",
         count_text(r.reconnects) + "; recovered " + count_text(r.recovered) + ", not recovered " +

@@ -71,11 +71,13 @@ struct run_result {
   double seconds = 0;  // measured phases
   uint32_t connections = 0, rooms = 0;
   uint64_t sent = 0, acked = 0, delivered = 0, expected = 0, errors = 0, retried = 0,
-           duplicates_answered = 0, reconnects = 0, recovered = 0, unrecovered = 0;
+           duplicates_answered = 0, conflicts_refused = 0, reconnects = 0, recovered = 0,
+           unrecovered = 0;
   uint64_t late_sends = 0;  // sent more than 1 ms after their time
   uint64_t bytes_in = 0, bytes_out = 0;
   std::map<std::string, histogram>
-      latencies;  // by class: "delivery", "delivery/big", "first", "last", "ack", "connect",
+      latencies;  // by class: "delivery", "delivery/big" (a group), "delivery/slow" (slow
+                  // readers', in no other class), "first", "last", "ack", "connect",
                   // "subscribe", "recovery", "history", "late"
   uint64_t violations[static_cast<size_t>(violation_kind::kCount)] = {};
   std::vector<violation> kept;
@@ -87,6 +89,9 @@ struct run_result {
          server_calls_per_delivery = -1;
   double tool_cpu_us_per_delivery = 0, tool_cpu_share = 0;
   std::map<std::string, std::string> machine;  // cores, kernel, model
+  // Of this run alone, not in report.json: where check_log.h's files are, and why they are not
+  // whole.
+  std::string logs_dir, logs_cut_why;
 };
 
 uint64_t result_violations(const run_result& r) noexcept;  // of all kinds

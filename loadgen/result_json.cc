@@ -35,6 +35,7 @@ constexpr field<run_result, uint64_t> kTotals[] = {{"sent", &run_result::sent},
 constexpr field<run_result, uint64_t> kCounts[] = {
     {"retried", &run_result::retried},
     {"duplicates_answered", &run_result::duplicates_answered},
+    {"conflicts_refused", &run_result::conflicts_refused},
     {"reconnects", &run_result::reconnects},
     {"recovered", &run_result::recovered},
     {"unrecovered", &run_result::unrecovered},

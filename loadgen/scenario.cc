@@ -52,9 +52,13 @@ void read_room(table_reader* t, room_group* g) {
   t->boolean("recovery", &g->is_recovered);
   t->boolean("shared", &g->shared);
   t->number("retry_share", &g->retry_share, 0, 1);
+  t->number("again_share", &g->again_share, 0, 1);
+  t->number("conflict_share", &g->conflict_share, 0, 1);
   t->end();
   if (!is_of(g->name, "_-.", 32))
     t->problem("name", "must be 1 to 32 letters, digits, '-', '_' or '.'");
+  if (g->name == "slow")
+    t->problem("name", "\"slow\" stands for the slow readers in reports: take another");
   if (!is_of(g->channel, "_-.:", 64))
     t->problem("channel", "must be 1 to 64 letters, digits, '-', '_', '.' or ':'");
   if (g->publishers > g->members)
@@ -63,8 +67,14 @@ void read_room(table_reader* t, room_group* g) {
     t->problem("members", "must be 2 in rooms of channel \"dm\"");
   if (g->is_recovered && !g->has_history)
     t->problem("recovery", "needs history: without it nothing can be recovered");
-  if (g->retry_share > 0 && g->method == publish_method::publish)
-    t->problem("retry_share", "needs method = \"send\": a publish has no key");
+  for (const auto& [key, share] : {std::pair<const char*, double>{"retry_share", g->retry_share},
+                                   {"again_share", g->again_share},
+                                   {"conflict_share", g->conflict_share}}) {
+    if (share > 0 && g->method == publish_method::publish)
+      t->problem(key, "needs method = \"send\": a publish has no key");
+  }
+  if (g->again_share + g->conflict_share > 1)
+    t->problem("conflict_share", "and again_share together must be at most 1");
 }
 
 void read_phase(table_reader* t, phase* p) {
@@ -94,6 +104,7 @@ void read_fault(table_reader* t, double run_seconds, fault* f) {
   t->number("share", &f->share, 0, 1);
   t->text("command", &f->command);
   t->boolean("may_lose_recovery", &f->may_lose_recovery);
+  t->boolean("at_end", &f->at_end);
   t->end();
   const bool is_cut = f->kind == fault_kind::cut, is_run = f->kind == fault_kind::run;
   if (!t->has("kind")) t->problem("kind", "is missing: what shall happen?");
@@ -108,6 +119,7 @@ void read_fault(table_reader* t, double run_seconds, fault* f) {
   if (is_run && f->command.empty()) t->problem("command", "is missing: what shall be run?");
   if (f->kind != fault_kind::pause && f->kind != fault_kind::stop)
     t->refuse({"seconds"}, "needs kind = \"pause\" or \"stop\"");
+  if (f->at_end) t->refuse({"at", "every", "jitter", "count"}, "has no meaning with at_end");
   if (f->at >= run_seconds)
     t->problem("at", "must be before the phases' end (" + plain_number(run_seconds) + " s)");
   if (f->every <= 0) {
@@ -269,7 +281,8 @@ void check_window(table_reader* top, const scenario& s, const file_value* rooms)
     return top->problem("arrivals", "= \"window\" needs [[rooms]]: nobody publishes");
   for (const file_table& table : rooms->tables) {
     table_reader t{table, "[[rooms]]", top->problems, {}};
-    t.refuse({"rate", "zipf", "retry_share"}, "has no meaning with arrivals = \"window\"");
+    t.refuse({"rate", "zipf", "retry_share", "again_share", "conflict_share"},
+             "has no meaning with arrivals = \"window\"");
   }
 }
 

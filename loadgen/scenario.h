@@ -7,11 +7,11 @@
 //   delivery_deadline_s, drain_s, checks_presence
 //   [[rooms]]    name, channel, count, members, publishers, rate, zipf, bytes, method ("send",
 //                "publish"), history (has_history), recovery (is_recovered; default: as history),
-//                shared, retry_share
+//                shared, retry_share, again_share, conflict_share
 //   [[phases]]   name, shape ("steady", "ramp", "spike"), seconds, factor, factor_to, measured
 //   [[faults]]   kind ("kill", "stop", "pause", "restart", "cut", "run"), target, at, every,
 //   jitter,
-//                count, seconds, share, command, may_lose_recovery
+//                count, seconds, share, command, may_lose_recovery, at_end
 //   [idle] connections   [churn] rate, away_s, reconnect_rate   [slow] readers, seconds
 //   [history] rate, page   [presence] rate
 //   [objective]  the names of its fields
@@ -48,6 +48,10 @@ struct room_group {
   bool is_recovered = true;  // a reconnect asks for recovery and must get it
   bool shared = false;
   double retry_share = 0;  // of sends: sent again with the same key, at once or after a reconnect
+  // Of sends: when one has been acknowledged, within kRepeatWithinS, its key is used again. With
+  // the same data it must be answered as a duplicate, with the first offset; with other data it
+  // must be refused.
+  double again_share = 0, conflict_share = 0;
 };
 
 enum class phase_shape : uint8_t { steady, ramp, spike };
@@ -73,6 +77,7 @@ struct fault {
   double seconds = 1;   // pause, stop: how long it stays so
   double share = 1;     // cut: of the connections
   std::string command;  // run: a shell command
+  bool at_end = false;  // once, when all has been delivered, before history is read back
   bool may_lose_recovery = false;  // expected outcome: recovered:false afterwards is no violation
 };
 

@@ -19,7 +19,16 @@ namespace loadgen {
 namespace {
 
 // Kinds of actors: part of the names of their streams, so they may not change.
-enum class actor : uint64_t { publisher = 1, retry, churn, reconnect, slow, history, presence };
+enum class actor : uint64_t {
+  publisher = 1,
+  retry,
+  churn,
+  reconnect,
+  slow,
+  history,
+  presence,
+  repeat
+};
 
 // A stretch of time in which the factor is constant or goes straight from one value to another.
 struct stretch {
@@ -329,6 +338,19 @@ core::err schedule_make(const scenario& s, schedule* out, std::string* why) noex
   std::stable_sort(out->actions.begin(), out->actions.end(),
                    [](const action& a, const action& b) { return a.at_us < b.at_us; });
   return core::err::ok;
+}
+
+repeat_kind schedule_repeat(const scenario& s, const room_plan& room, uint32_t publisher,
+                            uint32_t number, uint64_t* after_us) noexcept {
+  const room_group& g = s.rooms[room.group];
+  if (g.again_share + g.conflict_share <= 0) return repeat_kind::none;
+  uint64_t name = random_mix(static_cast<uint64_t>(actor::repeat), name_hash(g.name));
+  for (const uint32_t part : {room.index, publisher, number}) name = random_mix(name, part);
+  random_stream r = random_from(s.seed, name);
+  const double u = random_unit(&r);
+  *after_us = random_below(&r, micros(kRepeatWithinS));
+  if (u < g.again_share) return repeat_kind::again;
+  return u < g.again_share + g.conflict_share ? repeat_kind::conflict : repeat_kind::none;
 }
 
 uint64_t schedule_digest(const schedule& s) noexcept {

@@ -50,6 +50,11 @@ struct schedule {
 // err::too_big when the scenario asks for more than kActionsMax actions; *why says by how much.
 inline constexpr uint64_t kActionsMax = 100'000'000;
 core::err schedule_make(const scenario& s, schedule* out, std::string* why) noexcept;
+// What becomes of a message's key once the message is acknowledged: decided by the seed alone.
+enum class repeat_kind : uint8_t { none, again, conflict };
+inline constexpr double kRepeatWithinS = 2;
+repeat_kind schedule_repeat(const scenario& s, const room_plan& room, uint32_t publisher,
+                            uint32_t number, uint64_t* after_us) noexcept;
 // A digest of everything in it: equal schedules have equal ones.
 uint64_t schedule_digest(const schedule& s) noexcept;
 

@@ -53,9 +53,7 @@ void do_action(worker* w, const action& a) noexcept {
     case action_kind::cut:
       return peer_cut(p);
     case action_kind::slow:
-      p->is_slow = p->may_be_late = true;
-      if (p->has_link) core::conn_pause_read(&p->link);
-      return;
+      return worker_slow(w, p);
     case action_kind::unslow:
       if (p->is_slow && p->has_link) core::conn_resume_read(&p->link);
       p->is_slow = false;
@@ -79,6 +77,10 @@ void do_due(const due& d) noexcept {
       return peer_dial(d.who);
     case due_kind::retry_publish:
       return peer_publish(d.who, d.membership, d.number, d.due_us, false);
+    case due_kind::again:
+      return peer_repeat(d.who, d.membership, d.number, d.due_us, pending_kind::again);
+    case due_kind::conflict:
+      return peer_repeat(d.who, d.membership, d.number, d.due_us, pending_kind::conflict);
     case due_kind::subscribe:
       return peer_subscribe(d.who, d.membership);
   }
@@ -111,11 +113,14 @@ uint64_t messages_waiting(const worker* w) noexcept {
   for (const peer* p : w->peers) {
     n += p->unsent.size();
     n += static_cast<uint64_t>(
-        std::count_if(p->waiting.begin(), p->waiting.end(),
-                      [](const pending& x) { return x.kind == pending_kind::publish; }));
+        std::count_if(p->waiting.begin(), p->waiting.end(), [](const pending& x) {
+          return x.kind == pending_kind::publish || x.kind == pending_kind::again ||
+                 x.kind == pending_kind::conflict;
+        }));
   }
   std::priority_queue<due> dues = w->dues;  // few at the end
-  for (; !dues.empty(); dues.pop()) n += dues.top().kind == due_kind::retry_publish;
+  for (; !dues.empty(); dues.pop())
+    n += dues.top().kind != due_kind::connect && dues.top().kind != due_kind::subscribe;
   return n;
 }
 
@@ -128,8 +133,9 @@ uint64_t arrival_place(const worker* w, const stamp& s, uint64_t offset) noexcep
 }  // namespace
 
 const char* latency_class_name(latency_class c) noexcept {
-  static constexpr const char* kNames[] = {
-      "delivery", "last", "ack", "connect", "subscribe", "recovery", "history", "presence", "late"};
+  static constexpr const char* kNames[] = {"delivery", "delivery/slow", "last",     "ack",
+                                           "connect",  "subscribe",     "recovery", "history",
+                                           "presence", "late"};
   static_assert(std::size(kNames) == static_cast<size_t>(latency_class::kCount));
   return kNames[static_cast<size_t>(c)];
 }
@@ -144,14 +150,35 @@ worker* worker_new(world* all, core::loop* home, uint32_t index) {
   w->rooms.resize(all->plan->rooms.size());
   w->seconds.resize(all->seconds);
   w->by_group.resize(all->asked->rooms.size());
+  w->checks = checker_new(worker_rooms(all, *w->speech));
+  return w;
+}
+
+std::vector<check_room> worker_rooms(const world* all, const dialect& speech) {
   std::vector<check_room> rooms;
   for (size_t i = 0; i < all->plan->rooms.size(); ++i) {
     const room_plan& r = all->plan->rooms[i];
     rooms.push_back({all->channels[i], r.publishers,
-                     all->asked->rooms[r.group].has_history && w->speech->has_offsets()});
+                     all->asked->rooms[r.group].has_history && speech.has_offsets()});
   }
-  w->checks = checker_new(std::move(rooms));
-  return w;
+  return rooms;
+}
+
+void worker_log(worker* w, check_log* log) noexcept {
+  check_log_clock(
+      log,
+      [](const void* user) noexcept {
+        const auto* of = static_cast<const worker*>(user);
+        const uint64_t start = of->all->start_us.load(std::memory_order_relaxed);
+        return start != 0 && of->now_us > start ? of->now_us - start : 0;
+      },
+      w);
+  checker_listen(
+      w->checks,
+      [](void* user, const check_record& r) noexcept {
+        check_log_add(static_cast<check_log*>(user), r);
+      },
+      log);
 }
 
 void worker_free(worker* w) noexcept {
@@ -240,7 +267,17 @@ bool phase_is_measured(const world* all, uint64_t run_us) noexcept {
   return all->asked->arrivals == arrival_kind::window;
 }
 
-void worker_delivered(worker* w, const stamp& s, uint64_t offset) noexcept {
+void worker_slow(worker* w, peer* p) noexcept {
+  if (!p->may_be_late) {
+    for (const membership& m : p->rooms) {
+      if (m.has_been_in && w->rooms[m.room].members > 0) --w->rooms[m.room].members;
+    }
+  }
+  p->is_slow = p->may_be_late = true;
+  if (p->has_link) core::conn_pause_read(&p->link);
+}
+
+void worker_delivered(worker* w, const peer& to, const stamp& s, uint64_t offset) noexcept {
   const uint64_t start = w->all->start_us.load(std::memory_order_relaxed);
   const uint64_t now = w->now_us > start ? w->now_us - start : 0;
   const uint64_t latency = now > s.due_us ? now - s.due_us : 0;
@@ -248,6 +285,10 @@ void worker_delivered(worker* w, const stamp& s, uint64_t offset) noexcept {
   second_slot* second = worker_second(w, now);
   second->delivered += 1;
   const bool is_measured = phase_is_measured(w->all, s.due_us);
+  if (to.may_be_late) {
+    if (is_measured) worker_record(w, latency_class::slow, latency);
+    return;
+  }
   if (is_measured) {
     histogram_record(&second->delivery, latency);
     worker_record(w, latency_class::delivery, latency);
@@ -299,6 +340,7 @@ void worker_final(worker* w) noexcept {
     const room_plan& plan = w->all->plan->rooms[r];
     const room_group& group = w->all->asked->rooms[plan.group];
     if (plan.members[0] % w->all->workers.size() != w->index) continue;
+    bool is_read = false;
     for (const uint32_t index : plan.members) {
       if (index % w->all->workers.size() != w->index) continue;
       peer* p = peer_at(w, index);
@@ -312,8 +354,13 @@ void worker_final(worker* w) noexcept {
         ++w->final_reads;
         peer_presence(p, i, true);
       }
+      is_read = true;
       break;
     }
+    if (!is_read)
+      checker_note(w->checks, violation_kind::refused, w->all->channels[r], 0, UINT32_MAX,
+                   w->now_us - w->all->start_us.load(std::memory_order_relaxed),
+                   "nobody was there to read it back at the end");
   }
   w->finals.v.store(w->final_reads, std::memory_order_relaxed);
 }

@@ -14,7 +14,7 @@
 #include "core/alarm.h"
 #include "core/conn.h"
 #include "core/loop.h"
-#include "loadgen/check.h"
+#include "loadgen/check_log.h"
 #include "loadgen/engine.h"
 #include "loadgen/histogram.h"
 #include "loadgen/random.h"
@@ -48,6 +48,7 @@ struct world {
 
 enum class latency_class : uint8_t {
   delivery,
+  slow,  // delivery to one who did not read for a while: late by design, so by itself
   last,
   ack,
   connect,
@@ -66,7 +67,7 @@ struct second_slot {
   histogram delivery, ack;
 };
 
-enum class due_kind : uint8_t { connect, retry_publish, subscribe };
+enum class due_kind : uint8_t { connect, retry_publish, subscribe, again, conflict };
 
 struct due {
   uint64_t at_us;  // monotonic
@@ -84,7 +85,7 @@ struct due {
 struct local_room {
   std::vector<std::string> epochs;  // by number; recovery says which one a position is of
   std::vector<uint32_t> arrivals;   // by place: members of this loop that have it
-  uint32_t members = 0;             // of this loop
+  uint32_t members = 0;             // of this loop, but for the slow ones
   uint64_t final_from =
       UINT64_MAX;  // history is read behind this offset: the least that a member began with
   uint32_t window_left = 0;  // window mode: messages still to begin
@@ -113,8 +114,8 @@ struct worker {
   bool is_started = false, is_clock_open = false;
   std::string scratch, text;
   // Read by the main thread.
-  core::counter ready, sent, acked, delivered, errors, retried, duplicates, reconnects, recovered,
-      unrecovered, late, connect_failures, waiting, owed, finals;
+  core::counter ready, sent, acked, delivered, errors, retried, duplicates, conflicts, reconnects,
+      recovered, unrecovered, late, connect_failures, waiting, owed, finals;
   std::atomic<uint64_t> cpu_ns{0};
   std::string last_error;  // main thread: after the loops have ended, or when connecting failed (by
                            // loop_call)
@@ -136,6 +137,8 @@ enum class pending_kind : uint8_t {
   subscribe,
   unsubscribe,
   publish,
+  again,     // a key that was acknowledged, with its data
+  conflict,  // with other data
   history,
   final_history,
   presence,
@@ -176,6 +179,8 @@ peer* peer_new(worker* w, uint32_t index) noexcept;
 void peer_dial(peer* p) noexcept;
 void peer_publish(peer* p, uint32_t membership_index, uint32_t number, uint64_t due_us,
                   bool is_twice) noexcept;
+void peer_repeat(peer* p, uint32_t membership_index, uint32_t number, uint64_t due_us,
+                 pending_kind how) noexcept;
 void peer_subscribe(peer* p, uint32_t membership_index) noexcept;
 void peer_unsubscribe(peer* p, uint32_t membership_index) noexcept;
 void peer_history(peer* p, uint32_t membership_index, uint64_t since, bool is_final) noexcept;
@@ -186,6 +191,8 @@ uint32_t peer_membership(const peer* p, uint32_t room) noexcept;  // UINT32_MAX:
 // worker.cc
 worker* worker_new(world* all, core::loop* home, uint32_t index);
 void worker_free(worker* w) noexcept;
+std::vector<check_room> worker_rooms(const world* all, const dialect& speech);  // to check
+void worker_log(worker* w, check_log* log) noexcept;  // before it begins: what the checker is told
 void worker_begin(worker* w) noexcept;  // on its loop: connects everybody, at the scenario's rate
 void worker_go(worker* w) noexcept;     // the start is set: follows the schedule
 void worker_cut_share(worker* w, double share) noexcept;
@@ -195,7 +202,8 @@ void worker_end(worker* w) noexcept;     // closes everything
 void worker_later(worker* w, const due& d) noexcept;
 uint64_t worker_now(worker* w) noexcept;  // reads the clock
 void worker_record(worker* w, latency_class c, uint64_t us) noexcept;
-void worker_delivered(worker* w, const stamp& s, uint64_t offset) noexcept;
+void worker_delivered(worker* w, const peer& to, const stamp& s, uint64_t offset) noexcept;
+void worker_slow(worker* w, peer* p) noexcept;  // it reads nothing from now on
 void worker_window(
     worker* w,
     uint32_t room) noexcept;  // window mode: everybody here has a message: the next may go

@@ -44,7 +44,7 @@ struct check_test : testing::Test {
       n += checker_counts(c)[k];
     return n;
   }
-  void finish() { checker_finish(c, c, 5000); }
+  void finish() { checkers_judge({c}, 5000); }
 };
 
 TEST_F(check_test, ARightHistoryHasNoViolation) {
@@ -176,6 +176,64 @@ TEST_F(check_test, AcknowledgedAndNotInHistory) {
   EXPECT_EQ(checker_violations(c).at(0).offset, 2u);
 }
 
+TEST_F(check_test, DeliveredAndNotInHistory) {
+  both_in();
+  both(1, 0);
+  both(2, 1);
+  both(3, 2);
+  for (const uint32_t n : {0, 2}) checker_history(c, 0, n + 1, message(0, n), 0);
+  checker_history_end(c, 0, 3);
+  finish();
+  EXPECT_EQ(count(violation_kind::unacked_history), 1u);
+  EXPECT_EQ(checker_violations(c).at(0).offset, 2u);
+  EXPECT_EQ(total(), 1u);
+}
+
+TEST_F(check_test, AHoleOfHistoryThatNobodySawIsLost) {
+  both_in();
+  both(1, 0);
+  for (const uint32_t who : {a, b}) checker_leave(c, who);
+  checker_history(c, 0, 1, message(0, 0), 0);
+  checker_history(c, 0, 3, message(0, 1), 0);
+  checker_history_end(c, 0, 3);
+  finish();
+  EXPECT_EQ(count(violation_kind::lost), 1u);
+  EXPECT_EQ(checker_violations(c).at(0).offset, 2u);
+  EXPECT_EQ(total(), 1u);
+}
+
+TEST_F(check_test, WhereAPositionMayBeLostANewEpochMayBeginHigher) {
+  both_in();
+  both(1, 0);
+  for (const uint32_t who : {a, b}) checker_unrecovered(c, who, 1000, 0, true);
+  both(1001, 1);
+  checker_history(c, 0, 1, message(0, 0), 0);
+  checker_history(c, 0, 1001, message(0, 1), 0);
+  checker_history_end(c, 0, 1001);
+  finish();
+  EXPECT_EQ(total(), 0u);
+}
+
+TEST_F(check_test, AKeyUsedAgainIsAnsweredAsADuplicateWithTheFirstOffset) {
+  both_in();
+  both(1, 0);
+  checker_acked(c, 0, 0, 0, 1, 0);
+  checker_repeated(c, 0, 0, 0, 1, true, 0);
+  EXPECT_EQ(total(), 0u);
+  checker_repeated(c, 0, 0, 0, 1, false, 0);
+  EXPECT_EQ(count(violation_kind::stored_twice), 1u);
+  checker_repeated(c, 0, 0, 0, 2, true, 0);
+  EXPECT_EQ(count(violation_kind::stored_twice), 2u);
+}
+
+TEST_F(check_test, APositionFarBelowTheRoomsIsDifferent) {
+  both_in(5 * kOffsetJumpMax);
+  checker_join(c, b, 0);
+  EXPECT_EQ(count(violation_kind::different), 1u);
+  checker_join(c, b, 5 * kOffsetJumpMax - 10);
+  EXPECT_EQ(total(), 1u);
+}
+
 TEST_F(check_test, HistoryThatDiffersFromWhatWasSeen) {
   both_in();
   both(1, 0);
@@ -183,12 +241,11 @@ TEST_F(check_test, HistoryThatDiffersFromWhatWasSeen) {
   EXPECT_EQ(count(violation_kind::different), 1u);
 }
 
-TEST_F(check_test, WhoeverLeavesMissesNothing) {
+TEST_F(check_test, WhoeverLeavesIsOwedNothingMore) {
   both_in();
   both(1, 0);
-  EXPECT_TRUE(take(a, 2, 1));
+  both(2, 1);
   EXPECT_TRUE(take(a, 3, 2));
-  EXPECT_TRUE(take(b, 3, 2));  // a hole, and then it goes
   checker_leave(c, b);
   EXPECT_TRUE(take(a, 4, 3));
   checker_join(c, b, 4);
@@ -196,6 +253,23 @@ TEST_F(check_test, WhoeverLeavesMissesNothing) {
   EXPECT_TRUE(take(b, 5, 4));
   finish();
   EXPECT_EQ(total(), 0u);
+}
+
+TEST_F(check_test, WhatWasOvertakenBeforeALeaveIsLost) {
+  both_in();
+  both(1, 0);
+  EXPECT_TRUE(take(a, 2, 1));
+  both(3, 2);
+  checker_leave(c, b);
+  EXPECT_EQ(count(violation_kind::lost), 1u);
+  checker_join(c, b, 3);
+  both(4, 3);
+  finish();
+  EXPECT_EQ(total(), 1u);
+  const violation& v = checker_violations(c).at(0);
+  EXPECT_EQ(v.offset, 2u);
+  EXPECT_EQ(v.receiver, 11u);
+  EXPECT_EQ(v.at_us, 1000u);  // of the last call that had a time
 }
 
 TEST_F(check_test, UnrecoveredIsAViolationUnlessAllowed) {
@@ -231,12 +305,29 @@ TEST_F(check_test, LoopsAreCompared) {
   checker_join(other, m, 0);
   EXPECT_TRUE(checker_take(other, m, 1, message(1, 0), 0));
   EXPECT_TRUE(checker_take(other, m, 2, message(0, 1), 0));
-  checker_merge(c, other, 0);
+  checkers_judge({c, other}, 5000);
   EXPECT_EQ(count(violation_kind::different), 1u);
-  finish();
   EXPECT_EQ(count(violation_kind::lost), 2u);  // what the other loop saw, a and b have not
-  checker_finish(other, c, 0);
   EXPECT_EQ(checker_counts(other)[static_cast<size_t>(violation_kind::lost)], 0u);
+  checker_free(other);
+}
+
+TEST_F(check_test, HistoryThatAnotherLoopReadIsJudged) {
+  both_in(4);
+  both(5, 0);
+  checker_acked(c, 0, 0, 0, 5, 0);
+  both(6, 1);
+  checker_acked(c, 0, 0, 1, 6, 0);
+  checker* other = checker_new({{"room-0", 2, true}, {"room-1", 2, true}});
+  checker_join(other, checker_member(other, 0, 12), 6);  // it came later
+  checker_join(other, checker_member(other, 0, 13), 4);
+  checker_leave(other, 1);
+  checker_history(other, 0, 6, message(0, 1), 0);
+  checker_history_end(other, 0, 6);
+  checkers_judge({c, other}, 5000);
+  EXPECT_EQ(count(violation_kind::unacked_history), 1u);
+  EXPECT_EQ(checker_violations(c).at(0).offset, 5u);
+  EXPECT_EQ(total(), 1u);
   checker_free(other);
 }
 
@@ -290,6 +381,20 @@ TEST_F(number_test, TheFirstAndTheLastAreDueFromTheStart) {
   EXPECT_EQ(total(), 2u);
 }
 
+TEST_F(number_test, WhatWasOvertakenBeforeALeaveIsLostUnlessRefused) {
+  both_in();
+  both(0, 0);
+  EXPECT_TRUE(take(a, 0, 1));
+  both(0, 3);  // b has neither 1 nor 2
+  checker_leave(c, b);
+  checker_refused(c, 0, 0, 2);
+  checker_leave(c, a);
+  finish();
+  EXPECT_EQ(count(violation_kind::lost), 1u);
+  EXPECT_EQ(checker_violations(c).at(0).receiver, 11u);
+  EXPECT_EQ(total(), 1u);
+}
+
 TEST_F(number_test, RefusedAndLateComersAreNotOwed) {
   both_in();
   both(0, 0);
@@ -330,7 +435,7 @@ TEST(check_random_test, DamageIsCountedExactly) {
         }
       }
     }
-    checker_finish(c, c, 0);
+    checkers_judge({c}, 0);
     EXPECT_EQ(checker_counts(c)[static_cast<size_t>(violation_kind::lost)], lost);
     EXPECT_EQ(checker_counts(c)[static_cast<size_t>(violation_kind::duplicated)], duplicated);
     EXPECT_EQ(checker_counts(c)[static_cast<size_t>(violation_kind::reordered)], 0u);

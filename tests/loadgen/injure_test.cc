@@ -464,11 +464,11 @@ TEST(injury_parse, takes_what_it_should) {
     injury_kind kind;
     double probability;
     uint32_t delay_ms;
-  } table[] = {{"drop=1e-6", injury_kind::drop, 1e-6, 1000},
-               {"duplicate=0", injury_kind::duplicate, 0, 1000},
-               {"swap=1", injury_kind::swap, 1, 1000},
-               {"corrupt=.5", injury_kind::corrupt, 0.5, 1000},
-               {"delay=0.001", injury_kind::delay, 0.001, 1000},
+  } table[] = {{"drop=1e-6", injury_kind::drop, 1e-6, 0},
+               {"duplicate=0", injury_kind::duplicate, 0, 0},
+               {"swap=1", injury_kind::swap, 1, 0},
+               {"corrupt=.5", injury_kind::corrupt, 0.5, 0},
+               {"delay=0.001", injury_kind::delay, 0.001, 0},
                {"delay=0.001:200ms", injury_kind::delay, 0.001, 200},
                {"delay=0.5:1ms", injury_kind::delay, 0.5, 1},
                {"delay=0.5:2s", injury_kind::delay, 0.5, 2000},
@@ -482,6 +482,22 @@ TEST(injury_parse, takes_what_it_should) {
     EXPECT_EQ(i.probability, row.probability) << row.text;
     EXPECT_EQ(i.delay_ms, row.delay_ms) << row.text;
   }
+}
+
+TEST(injury_fit, a_delay_is_above_the_deadline_or_refused) {
+  string why;
+  const auto fit = [&why](uint32_t delay_ms, double deadline_s) {
+    injury i = make(injury_kind::delay, 0.1, delay_ms);
+    return injury_fit(&i, deadline_s, &why) == err::ok ? i.delay_ms : 0;
+  };
+  EXPECT_EQ(fit(0, 5), 10'000u);
+  EXPECT_EQ(fit(0, 0.0015), 3u);
+  EXPECT_EQ(fit(5001, 5), 5001u);
+  EXPECT_EQ(fit(5000, 5), 0u);
+  EXPECT_NE(why.find("delivery_deadline_s (5 s)"), string::npos) << why;
+  EXPECT_EQ(fit(0, 301), 0u);  // beyond ten minutes
+  injury other = make(injury_kind::drop, 0.1, 0);
+  EXPECT_EQ(injury_fit(&other, 5, &why), err::ok);
 }
 
 TEST(injury_parse, refuses_the_rest_and_says_why) {

@@ -291,7 +291,14 @@ TEST_F(scenario_test, RoomsThatCannotBe) {
   bad("[[rooms]]\nhistory = false\nrecovery = true\n", {"3: [[rooms]] recovery needs history"});
   bad("[[rooms]]\nmethod = \"publish\"\nretry_share = 0.5\n",
       {"3: [[rooms]] retry_share needs method = \"send\""});
+  bad("[[rooms]]\nmethod = \"publish\"\nagain_share = 0.5\nconflict_share = 0.1\n",
+      {"3: [[rooms]] again_share needs method = \"send\"", "4: [[rooms]] conflict_share needs"});
+  bad("[[rooms]]\nagain_share = 0.6\nconflict_share = 0.5\n",
+      {"3: [[rooms]] conflict_share and again_share together must be at most 1"});
+  bad("[[rooms]]\n[[faults]]\nkind = \"kill\"\ntarget = \"a\"\nat_end = true\nat = 1\n",
+      {"6: [[faults]] at has no meaning with at_end"});
   bad("[[rooms]]\nname = \"\"\n", {"2: [[rooms]] name must be 1 to 32 letters"});
+  bad("[[rooms]]\nname = \"slow\"\n", {"2: [[rooms]] name \"slow\" stands for the slow readers"});
   bad("[[rooms]]\nname = \"a b\"\nchannel = \"x#y\"\n",
       {"2: [[rooms]] name must", "3: [[rooms]] channel must be 1 to 64"});
   bad("[[rooms]]\n[[rooms]]\n", {"2: [[rooms]] name \"rooms\" is there twice"});

@@ -582,6 +582,34 @@ TEST(schedule_test, FactorsChangeAllRates) {
   EXPECT_NEAR(static_cast<double>(of_kind(s, action_kind::leave).size()), 891, 5 * std::sqrt(891));
 }
 
+// Keys that are used again.
+
+TEST(schedule_test, WhatBecomesOfAKeyIsTheSeedsChoice) {
+  room_group g = group("a", 1, 5, 3, 1);
+  g.again_share = 0.2;
+  g.conflict_share = 0.1;
+  const scenario s = asking({g}, {lasting(10)});
+  scenario other = s;
+  other.seed = 2;
+  const room_plan room = made(s).rooms[0];
+  uint32_t kinds[3] = {}, differences = 0;
+  for (uint32_t n = 0; n < 3000; ++n) {
+    uint64_t after_us = 0, again_us = 0;
+    const repeat_kind k = schedule_repeat(s, room, n % 3, n, &after_us);
+    EXPECT_EQ(schedule_repeat(s, room, n % 3, n, &again_us), k);
+    EXPECT_EQ(again_us, after_us);
+    EXPECT_LT(after_us, static_cast<uint64_t>(kRepeatWithinS * 1e6));
+    ++kinds[static_cast<size_t>(k)];
+    differences += schedule_repeat(other, room, n % 3, n, &again_us) != k;
+  }
+  EXPECT_NEAR(kinds[static_cast<size_t>(repeat_kind::again)], 600, 5 * std::sqrt(600));
+  EXPECT_NEAR(kinds[static_cast<size_t>(repeat_kind::conflict)], 300, 5 * std::sqrt(300));
+  EXPECT_GT(differences, 100u);
+  uint64_t unused = 0;
+  g.again_share = g.conflict_share = 0;
+  EXPECT_EQ(schedule_repeat(asking({g}, {lasting(1)}), room, 0, 0, &unused), repeat_kind::none);
+}
+
 // Size.
 
 TEST(schedule_test, TooMuchIsRefusedBeforeItIsMade) {
