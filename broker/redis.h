@@ -31,4 +31,9 @@ struct redis_options {
 broker* open_redis(const redis_options& o, core::loop* home, const broker_events* events,
                    void* user) noexcept;
 
+// Users' channels and read markers in Redis, for nodes without a store: the calls of a store that
+// chat/ makes on its own loop, answered there; the others are `unavailable`. Borrows the broker,
+// which open_redis() made; delete it before.
+store::store* open_redis_lists(broker* b) noexcept;
+
 }  // namespace broker

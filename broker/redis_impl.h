@@ -61,6 +61,7 @@ struct op {
   std::string channel;
   std::string nonce;                  // relay: its message's
   std::vector<std::string> channels;  // audit, sweep
+  std::shared_ptr<struct gathering> gathered;
   publish_result result;
   union {
     publish_cb on_publish;
@@ -74,6 +75,16 @@ struct op {
   uint32_t partition = 0;  // sweep
   uint32_t limit = 0;      // presence
   op() noexcept : number(0) {}
+};
+
+// Several calls with one answer.
+struct gathering {
+  uint32_t waiting = 0;
+  core::err rc = core::err::ok;
+  store::done_cb on_done = nullptr;
+  store::user_channels_cb on_channels = nullptr;
+  void* user = nullptr;
+  store::user_channels_result result;
 };
 
 // What a subscriber's connection has still to be told.
@@ -127,6 +138,16 @@ class redis_broker final : public broker {
   core::err control(std::string_view bytes) noexcept override;
   bool is_ready() noexcept override;
   void close() noexcept override;
+
+  // redis_lists.cc: users' channels; see store/store.h.
+  core::err list_add(const std::vector<std::string>& users, const std::string& channel,
+                     store::done_cb cb, void* user) noexcept;
+  core::err list_remove(const std::string& who, const std::string& channel, store::done_cb cb,
+                        void* user) noexcept;
+  core::err list_mark(const std::string& who, const std::string& channel, uint64_t offset,
+                      store::done_cb cb, void* user) noexcept;
+  core::err list_read(const std::string& who, uint32_t limit, store::user_channels_cb cb,
+                      void* user) noexcept;
 
   // From the connections.
   void on_commands_ready(server* s) noexcept;
@@ -197,6 +218,13 @@ class redis_broker final : public broker {
   void sweep_channel(op* o) noexcept;
   void swept(op* o, core::err rc, const redis_reply& r) noexcept;
   void presence_connected() noexcept;
+
+  // redis_lists.cc
+  core::err list_call(const std::string& who, redis_script script,
+                      const std::vector<std::string>& arguments, op* o) noexcept;
+  void list_done(op* o, core::err rc, const redis_reply& r) noexcept;
+  void list_names(op* o, core::err rc, const redis_reply& r) noexcept;
+  void list_ends(op* o, core::err rc, const redis_reply& r) noexcept;
 
   const redis_options options_;
   core::loop* const home_;

@@ -273,6 +273,15 @@ if page[1] == '0' then redis.call('SREM', KEYS[3], ARGV[3]) end
 return out
 )";
 
+constexpr char kListAdd[] = "return redis.call('HSETNX', KEYS[1], ARGV[1], '0')";
+constexpr char kListRemove[] = "return redis.call('HDEL', KEYS[1], ARGV[1])";
+constexpr char kListMark[] = R"(
+local old = redis.call('HGET', KEYS[1], ARGV[1])
+if not old or tonumber(old) < tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+return 1
+)";
+constexpr char kListRead[] = "return redis.call('HGETALL', KEYS[1])";
+
 }  // namespace
 
 bool redis_script_has_generation(redis_script s) noexcept {
@@ -303,6 +312,14 @@ std::string redis_script_text(redis_script s) {
       return kSweepList;
     case redis_script::sweep:
       return std::string(kEntries) + kSweep;
+    case redis_script::list_add:
+      return kListAdd;
+    case redis_script::list_remove:
+      return kListRemove;
+    case redis_script::list_mark:
+      return kListMark;
+    case redis_script::list_read:
+      return kListRead;
     case redis_script::kCount:
       break;
   }

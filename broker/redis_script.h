@@ -11,6 +11,7 @@
 //   P:{p}:u:CHANNEL    its users: user -> how many clients
 //   P:{p}:n:IDENTITY   channels in which this member of the lease has entries
 //   P:{p}:f            identities whose entries have been taken out: they write no more
+//   P:{p}:l:USER       channels of a user, in the user's partition: channel -> read marker
 // without a partition: P:leases (sorted set: identity -> when it ends, ms), P:sweep:IDENTITY
 // and the Pub/Sub channels P:{p}:c:CHANNEL and P:control.
 //
@@ -40,6 +41,10 @@ enum class redis_script : uint8_t {
   lease,
   sweep_list,
   sweep,
+  list_add,
+  list_remove,
+  list_mark,
+  list_read,
   kCount
 };
 
@@ -60,6 +65,12 @@ std::string redis_script_text(redis_script s);
 // lease      KEYS leases; ARGV identity ms -> {had_lapsed, now, identity, ends …}
 // sweep_list KEYS f n; ARGV identity -> {channel …}
 // sweep      KEYS p u n; ARGV identity cursor channel -> {cursor, client, entry …} taken out
+
+// Users' channels:
+// list_add    KEYS l; ARGV channel
+// list_remove KEYS l; ARGV channel
+// list_mark   KEYS l; ARGV channel offset    never back
+// list_read   KEYS l -> {channel, marker …}
 
 // Has it the partition's generation among its keys and arguments?
 bool redis_script_has_generation(redis_script s) noexcept;

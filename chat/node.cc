@@ -66,7 +66,8 @@ void node_loop_register(core::loop* l, node_loop* n) noexcept {
 node_loop* node_loop_new(const settings* config, core::loop* self,
                          const std::vector<core::loop*>* loops, core::timer_wheel* timers,
                          uint64_t (*now_ms)(const core::loop*) noexcept,
-                         core::loop_metrics* counters, store::store* history) noexcept {
+                         core::loop_metrics* counters, store::store* history,
+                         const node_backends* backends) noexcept {
   auto* n = new node_loop;
   n->config = config;
   n->self = self;
@@ -80,7 +81,13 @@ node_loop* node_loop_new(const settings* config, core::loop* self,
   n->waiting = unsent_new(n);
   n->local = hub_new(n);
   n->owned = owner_new(n);
-  n->bus = broker::open_local(history, self, owner_broker_events(), n->owned, config->clock);
+  if (backends == nullptr) {
+    n->bus = broker::open_local(history, self, owner_broker_events(), n->owned, config->clock);
+  } else {
+    n->bus = backends->open_bus(backends->user, self, owner_broker_events(), n->owned);
+    if (backends->open_lists != nullptr)
+      n->history = n->lists = backends->open_lists(backends->user, n->bus);
+  }
   n->clients = sessions_new(n);
   return n;
 }
@@ -93,6 +100,7 @@ void node_loop_free(node_loop* n) noexcept {
   unsent_free(n->waiting);
   proto::command_parser_free(n->parser);
   forget(n->self);
+  delete n->lists;
   delete n->bus;
   delete n;
 }

@@ -32,7 +32,8 @@ struct node_loop {
   core::timer_wheel* timers = nullptr;
   uint64_t (*now_ms)(const core::loop*) noexcept = nullptr;  // monotonic, cached per iteration
   core::loop_metrics* counters = nullptr;
-  store::store* history = nullptr;
+  store::store* history = nullptr;  // shared by all loops, or `lists`
+  store::store* lists = nullptr;    // of this loop alone
   broker::broker* bus = nullptr;
   proto::command_parser* parser = nullptr;
   hub* local = nullptr;
@@ -42,12 +43,22 @@ struct node_loop {
   std::string scratch;  // for encoding; empty between uses
 };
 
-// Creates the loop's part and its local broker when `bus` is null; on the loop's thread, or before
-// it runs.
+// Where a loop's broker comes from when it is not the local one, and, if not null, what keeps the
+// users' channels beside it. The loop's part owns both.
+struct node_backends {
+  broker::broker* (*open_bus)(void* user, core::loop* self, const broker::broker_events* events,
+                              void* owner) noexcept = nullptr;
+  store::store* (*open_lists)(void* user, broker::broker* bus) noexcept = nullptr;
+  void* user = nullptr;
+};
+
+// Creates the loop's part, with a local broker when `backends` is null; on the loop's thread, or
+// before it runs.
 node_loop* node_loop_new(const settings* config, core::loop* self,
                          const std::vector<core::loop*>* loops, core::timer_wheel* timers,
                          uint64_t (*now_ms)(const core::loop*) noexcept,
-                         core::loop_metrics* counters, store::store* history) noexcept;
+                         core::loop_metrics* counters, store::store* history,
+                         const node_backends* backends = nullptr) noexcept;
 void node_loop_free(node_loop* n) noexcept;  // no sessions left
 
 // The node_loop of a loop on its own thread; set by whoever runs the loop (server/, tests).

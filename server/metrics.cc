@@ -206,8 +206,8 @@ void fill_cpu(const scrape& s, MetricFamily* f) {
 void fill_build(const scrape& s, MetricFamily* f) {
   add(f,
       {{"version", s.n->config.chat.version},
-       {"store", s.n->config.store == store_kind::memory ? "memory" : "sqlite"},
-       {"broker", "local"}},
+       {"store", store_name(s.n->config.store)},
+       {"broker", s.n->config.has_redis ? "redis" : "local"}},
       1);
 }
 void fill_draining(const scrape& s, MetricFamily* f) {

@@ -146,7 +146,49 @@ core::err open_store(node* n, std::string* why) {
     n->history = store::open_memory(bytes_max == 0 ? store::kMemoryBytesMax : bytes_max);
     return core::err::ok;
   }
+  if (n->config.store == store_kind::none) {
+    n->history = store::open_none();
+    return core::err::ok;
+  }
   return store::open_sqlite(n->config.sqlite, &n->history, why);
+}
+
+core::err open_redis(node* n, std::string* why) {
+  if (!n->config.has_redis) return core::err::ok;
+  n->resolver = broker::redis_resolver_open();
+  if (!n->config.redis.is_tls) return core::err::ok;
+  return broker::redis_tls_open(n->config.redis, &n->tls, why);
+}
+
+broker::broker* open_bus(void* user, core::loop* self, const broker::broker_events* events,
+                         void* owner) noexcept {
+  const node* n = static_cast<node*>(user);
+  broker::redis_options o;
+  o.url = &n->config.redis;
+  o.tls = n->tls;
+  o.resolver = n->resolver;
+  o.prefix = n->config.redis_prefix;
+  o.partitions = n->config.redis_partitions;
+  o.node = n->id;
+  o.clock = n->config.chat.clock;
+  return broker::open_redis(o, self, events, owner);
+}
+
+store::store* open_lists(void*, broker::broker* bus) noexcept {
+  return broker::open_redis_lists(bus);
+}
+
+// The connections to a broker keep a loop alive.
+void close_bus(core::loop* l, void* user) noexcept {
+  chat::node_loop* part = static_cast<node*>(user)->chats[core::loop_index(l)];
+  if (part != nullptr) part->bus->close();
+}
+
+void forget(node* n) {
+  delete n->history;
+  if (n->resolver != nullptr) broker::redis_resolver_close(n->resolver);
+  if (n->tls != nullptr) broker::redis_tls_close(n->tls);
+  delete n;
 }
 
 core::err make_loops(node* n, std::string* why) {
@@ -160,9 +202,11 @@ core::err make_loops(node* n, std::string* why) {
   for (uint32_t i = 0; i < n->config.loops; ++i)
     n->loops.push_back(core::loop_group_at(n->group, i));
   n->listeners.resize(n->loops.size());
+  const chat::node_backends redis = {open_bus, open_lists, n};
   for (core::loop* l : n->loops) {
     n->chats.push_back(chat::node_loop_new(&n->config.chat, l, &n->loops, core::loop_timers(l),
-                                           core::loop_now_ms, core::loop_counters(l), n->history));
+                                           core::loop_now_ms, core::loop_counters(l), n->history,
+                                           n->config.has_redis ? &redis : nullptr));
     chat::node_loop_register(l, n->chats.back());
   }
   return core::err::ok;
@@ -193,11 +237,11 @@ void take_apart(node* n) {
   // every loop.
   for (size_t i = 0; n->group != nullptr && i <= n->loops.size(); ++i) wait_for_loops(n);
   if (n->group != nullptr) {
+    if (!n->loops.empty()) call_on_all(n, close_bus, n);
     core::loop_group_stop(n->group);
     core::loop_group_free(n->group);
   }
-  delete n->history;
-  delete n;
+  forget(n);
 }
 
 std::string address_text(const core::listen_address& a) {
@@ -212,7 +256,8 @@ void log_started(const node* n) {
   const settings& s = n->config;
   core::log_info("listening on http://" + address_text(s.listen),
                  {{"loops", s.loops},
-                  {"store", s.store == store_kind::memory ? "memory" : "sqlite"},
+                  {"store", store_name(s.store)},
+                  {"broker", s.has_redis ? "redis" : "local"},
                   {"version", s.chat.version},
                   {"node", s.chat.node_name},
                   {"node_id", n->id}});
@@ -242,11 +287,11 @@ core::err node_start(settings&& s, node** out, std::string* why) noexcept {
     if (n->config.loops == 0) n->config.loops = process_cores();
     core::err rc = core::listener_probe(&n->config.listen, why);
     if (rc == core::err::ok) rc = open_store(n, why);
+    if (rc == core::err::ok) rc = open_redis(n, why);
     if (rc == core::err::ok) rc = make_loops(n, why);
     if (rc != core::err::ok) {
       if (n->history != nullptr) n->history->close();
-      delete n->history;
-      delete n;
+      forget(n);
       return rc;
     }
     core::loop_group_start(n->group, &kLoopEvents, n);

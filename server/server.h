@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "broker/redis.h"
 #include "chat/node.h"
 #include "core/listener.h"
 #include "core/loop.h"
@@ -21,6 +22,8 @@ struct node {
   std::vector<chat::node_loop*> chats;     // by loop
   std::vector<core::listener*> listeners;  // by loop, touched on it
   store::store* history = nullptr;
+  broker::redis_resolver* resolver = nullptr;  // with the broker redis
+  broker::redis_tls* tls = nullptr;            // and TLS to it
   std::atomic<bool> is_draining{false};  // /ready answers 503, new WebSockets are refused with 503
   std::atomic<uint64_t> connections{0};  // open TCP connections of all loops
   int64_t started_ms = 0;

@@ -59,29 +59,52 @@ struct making {
   void problem(const std::string& what) { problems->push_back(what); }
 };
 
+void make_broker(making* m) {
+  settings* s = m->out;
+  const std::string& bus = m->text("broker.url");
+  s->has_redis = bus.starts_with("redis");
+  std::string why;
+  if (s->has_redis) {
+    if (broker::redis_url_parse(bus, &s->redis, &why) != core::err::ok ||
+        broker::redis_url_read_files(&s->redis, &why) != core::err::ok)
+      m->problem("broker: " + why);
+    else if (s->redis.topology != broker::redis_topology::servers)
+      m->problem("broker: this version speaks to single servers (redis://, rediss://, "
+                 "redis+unix://), not to Sentinel or a cluster");
+  } else if (bus != "local") {
+    m->problem("broker must be `local` or a URL as redis://HOST:PORT, not \"" +
+               bus.substr(0, bus.find(':')) + "\"");
+  }
+  s->redis_prefix = m->text("broker.prefix");
+  if (s->redis_prefix.empty() || s->redis_prefix.size() > 64 ||
+      s->redis_prefix.find_first_not_of(
+          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") != std::string::npos)
+    m->problem("broker.prefix has 1 to 64 letters, digits, '_', '-' or '.'");
+  s->redis_partitions = m->number("broker.partitions");
+}
+
 void make_store(making* m) {
   settings* s = m->out;
   const std::string& url = m->text("store.url");
-  const std::string allowed = "; this version has `memory` and `sqlite:PATH`";
+  const std::string allowed = "; there are `memory`, `sqlite:PATH` and, with redis, `none`";
   if (url == "memory") {
     s->store = store_kind::memory;
   } else if (url.starts_with("sqlite:") && url.size() > 7) {
     s->store = store_kind::sqlite;
     s->sqlite.path = url.substr(7);
   } else if (url == "none") {
-    m->problem("store `none` keeps no history and goes with the redis broker only" + allowed);
+    s->store = store_kind::none;
   } else if (url.starts_with("mongodb:") || url.starts_with("mongodb+srv:")) {
     m->problem("store `mongodb://` is not built in" + allowed);
   } else if (!url.empty() || m->c->values.count("store.url") != 0) {
-    m->problem("store must be `memory` or `sqlite:PATH`, not \"" + url + "\"");
+    m->problem("store must be one of those, not \"" + url + "\"" + allowed);
   }
-  const std::string& bus = m->text("broker.url");
-  if (bus.starts_with("redis")) {
-    m->problem("broker `redis://` is not built in, and it does not go with the store `" +
-               url.substr(0, url.find(':')) + "`; this version has `local`, for one node");
-  } else if (bus != "local") {
-    m->problem("broker must be `local`, not \"" + bus + "\"");
-  }
+  if (s->store == store_kind::none && !s->has_redis)
+    m->problem("store `none` keeps no history: it goes with the broker redis://, whose streams do");
+  if (s->store != store_kind::none && s->has_redis)
+    m->problem("the broker redis:// goes with the store `none` (its streams are the history), not "
+               "with `" +
+               url.substr(0, url.find(':')) + "`, which one node has for itself");
   s->sqlite.is_full_sync = m->text("store.sqlite_sync") != "normal";
   s->sqlite.readers = m->number("store.sqlite_readers");
   s->sqlite.queue_max = m->number("store.queue_max");
@@ -296,6 +319,15 @@ void make_namespaces(making* m) {
     }
     apply_options(m, table, options, &*ns);
   }
+  // Streams are memory: none is without a bound.
+  if (m->out->store == store_kind::none) {
+    const uint64_t most = m->number("broker.history_size_max");
+    for (chat::namespace_settings& ns : s->namespaces) {
+      if (ns.has_history && (ns.keep.size_max == store::retention::kForever ||
+                             ns.keep.size_max > most))
+        ns.keep.size_max = most;
+    }
+  }
   if (s->namespaces.size() > 65535) m->problem("there are more than 65535 namespaces");
   for (const chat::namespace_settings& ns : s->namespaces) {
     // Also tables that the file does not name must fit the queue.
@@ -366,6 +398,7 @@ core::err settings_from(const std::vector<std::pair<std::string, std::string>>& 
       return rc;
     }
     making m{c, out, &problems};
+    make_broker(&m);
     make_store(&m);
     make_access(&m);
     make_client(&m);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "broker/redis_url.h"
 #include "chat/settings.h"
 #include "core/config.h"
 #include "core/listener.h"
@@ -15,7 +16,7 @@
 
 namespace server {
 
-enum class store_kind : uint8_t { memory, sqlite };
+enum class store_kind : uint8_t { memory, sqlite, none };
 
 struct settings {
   core::listen_address listen;  // default 127.0.0.1:8000
@@ -23,6 +24,10 @@ struct settings {
   store_kind store = store_kind::sqlite;
   store::sqlite_options sqlite;  // path default "parley.sqlite"
   uint64_t store_bytes_max = 0;  // 0: memory takes its default, sqlite has no bound but the disk
+  bool has_redis = false;  // else the broker is `local`
+  broker::redis_url redis;
+  std::string redis_prefix;
+  uint32_t redis_partitions = 128;
   chat::settings chat;
   proto::upgrade_rules upgrade;  // allowed_origins
   std::vector<std::string> api_keys;
@@ -34,6 +39,10 @@ struct settings {
   core::log_format log_format = core::log_format::logfmt;
   core::log_level log_level = core::log_level::info;
 };
+
+inline const char* store_name(store_kind k) noexcept {
+  return k == store_kind::memory ? "memory" : k == store_kind::sqlite ? "sqlite" : "none";
+}
 
 // The table of all settings.
 const core::config_schema& settings_schema() noexcept;

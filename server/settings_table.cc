@@ -32,7 +32,9 @@ core::config_schema make_schema() {
        "are given are verified, expiry apart.",
        false},
       {"store.url", "store", "PARLEY_STORE", kText, "sqlite:parley.sqlite", 0, 0, "",
-       "memory, sqlite:PATH", "Where history is kept; memory forgets it at the end of the process.",
+       "memory, sqlite:PATH, none",
+       "Where history is kept; memory forgets it at the end of the process, none goes with the "
+       "broker redis://, whose streams are the history.",
        false},
       {"store.sqlite_sync", "", "", kText, "full", 0, 0, "full|normal", "",
        "full survives a loss of power; normal only a crash of the process, and is faster.", false},
@@ -55,8 +57,19 @@ core::config_schema make_schema() {
        "How often what retention has ended is deleted; reading obeys retention at once.", false},
       {"store.idempotency_ttl", "", "", kTime, "24h", kMinute, 30 * kDay, "", "time",
        "How long a key makes a repeated publish harmless.", false},
-      {"broker.url", "broker", "PARLEY_BROKER", kText, "local", 0, 0, "", "local",
-       "What carries publications between nodes; local is one node.", false},
+      {"broker.url", "broker", "PARLEY_BROKER", kText, "local", 0, 0, "",
+       "local, redis://[USER:PASSWORD@]HOST:PORT",
+       "What carries publications between nodes; local is one node. Several servers, with commas: "
+       "channels are hashed over them. rediss:// is TLS, redis+unix:///PATH a unix socket.",
+       true},
+      {"broker.prefix", "", "PARLEY_BROKER_PREFIX", kText, "parley", 0, 0, "", "",
+       "Begins every key in Redis; deployments that share a server differ in it.", false},
+      {"broker.partitions", "", "", kInt, "128", 1, 16384, "", "partitions",
+       "Hash tags that channels are spread over in Redis; the same on all nodes, for good.", false},
+      {"broker.history_size_max", "", "", kInt, "10000", 1, 10'000'000, "", "publications",
+       "With the store none: what a channel's stream keeps at most, also where the namespace says "
+       "for good.",
+       false},
       {"token.hmac_secrets", "token-hmac-secret", "PARLEY_TOKEN_HMAC_SECRET", kList, "", 0, 0, "",
        "",
        "Secrets of HS256, HS384 and HS512 tokens; several, so that they can be rotated. Without "

@@ -142,6 +142,9 @@ inline constexpr uint64_t kMemoryBytesMax = 1ull
                                             << 30;  // a development machine has that much to spare
 store* open_memory(uint64_t bytes_max = kMemoryBytesMax) noexcept;
 
+// Keeps nothing: with a broker whose streams are the history. Every call is `unavailable`.
+store* open_none() noexcept;
+
 struct sqlite_options {
   std::string path;
   bool is_full_sync =
