@@ -21,6 +21,8 @@ struct redis_options {
   std::string prefix = "parley";       // of all keys: [A-Za-z0-9_.-]
   uint32_t partitions = 128;           // the same on all nodes, always
   std::string node;                    // id of this start; 8 characters or more
+  // A node that has not refreshed its lease for so long counts as dead: its presence goes.
+  uint32_t lease_ms = 15'000;
   // For tests: where a partition begins that no server has begun before; "" is by time.
   std::string first_base;
   const core::clock_source* clock = core::system_clock();

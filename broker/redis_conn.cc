@@ -229,7 +229,9 @@ void on_timer(core::timer* t) noexcept {
           c, c->lookup != nullptr ? "the name was not resolved in time" : "no connection in time");
       return;
     case redis_state::handshaking:
-      redis_lose(c, "no answer in time while connecting");
+      redis_lose(c, c->tls != nullptr && !redis_tls_is_open(c->tls)
+                        ? "no answer to TLS in time; is this the TLS port?"
+                        : "no answer in time while connecting");
       return;
     case redis_state::ready:
       check(c);

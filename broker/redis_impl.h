@@ -245,7 +245,7 @@ class redis_broker final : public broker {
   uint64_t lease_sent_ms_ = 0;  // when the newest refresh that was answered had been sent
   uint64_t lease_due_ms_ = 0;
   bool is_lease_asked_ = false;
-  bool must_renew_ = false;  // an entry or its end could not be written
+  bool must_renew_ = false;                       // an entry or its end could not be written
   std::unordered_map<std::string, bool> leases_;  // identity -> is it alive, as of the last refresh
   std::deque<sweep> sweeps_;
   bool is_sweeping_ = false;

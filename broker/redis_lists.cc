@@ -136,11 +136,9 @@ void redis_broker::list_names(op* o, core::err rc, const redis_reply& r) noexcep
     each->gathered = all;
     each->number = i;
     const std::vector<std::string> keys = {partition_key(partition_of(channel), 'g'),
-                                           key('m', channel), key('s', channel),
-                                           key('b', channel)};
-    const core::err sent =
-        started(each, call(server_of(channel), redis_script::read, keys,
-                           {"0", "1", "1", "0", "0", "0"}, each));
+                                           key('m', channel), key('s', channel), key('b', channel)};
+    const core::err sent = started(each, call(server_of(channel), redis_script::read, keys,
+                                              {"0", "1", "1", "0", "0", "0"}, each));
     if (sent == core::err::ok)
       ++all->waiting;
     else

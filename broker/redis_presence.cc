@@ -16,10 +16,7 @@
 namespace broker {
 namespace {
 
-constexpr uint32_t kLeaseMs = 15'000;
-constexpr uint32_t kRefreshMs = kLeaseMs / 3;
 constexpr uint32_t kRetryMs = 500;
-constexpr uint32_t kClaimMs = 10'000;  // a sweeper that dies is followed by another
 
 // See redis_script.cc.
 std::string make_entry(std::string_view identity, const presence_entry* e) {
@@ -168,7 +165,7 @@ void redis_broker::counts_read(op* o, core::err rc, const redis_reply& r) noexce
 // ---- the lease
 
 bool redis_broker::is_lapsed() const noexcept {
-  return !identity_.empty() && core::loop_now_ms(home_) - lease_sent_ms_ > kLeaseMs;
+  return !identity_.empty() && core::loop_now_ms(home_) - lease_sent_ms_ > options_.lease_ms;
 }
 
 void redis_broker::presence_connected() noexcept {
@@ -203,11 +200,11 @@ void redis_broker::refresh_lease() noexcept {
   o->nonce = identity_;
   o->held_since_ms = core::loop_now_ms(home_);
   const std::vector<std::string> keys = {options_.prefix + ":leases"};
-  if (started(o, call(s, redis_script::lease, keys, {identity_, std::to_string(kLeaseMs)}, o)) !=
-      core::err::ok)
+  if (started(o, call(s, redis_script::lease, keys, {identity_, std::to_string(options_.lease_ms)},
+                      o)) != core::err::ok)
     return;
   is_lease_asked_ = true;
-  lease_due_ms_ = core::loop_now_ms(home_) + kRefreshMs;
+  lease_due_ms_ = core::loop_now_ms(home_) + options_.lease_ms / 3;
 }
 
 void redis_broker::refreshed(op* o, core::err rc, const redis_reply& r) noexcept {
@@ -244,7 +241,8 @@ void redis_broker::claim(const std::string& identity) noexcept {
   op* o = op_new(&redis_broker::claimed, identity, nullptr);
   o->at = s;
   const std::string name = options_.prefix + ":sweep:" + identity;
-  const std::string ms = std::to_string(kClaimMs);
+  // A sweeper that dies is followed by another one.
+  const std::string ms = std::to_string(options_.lease_ms);
   const std::string_view words[] = {"SET", name, identity_, "NX", "PX", ms};
   (void)started(o, redis_conn_command(
                        s->commands, words,

@@ -137,9 +137,9 @@ bool parse_host(parser* p, std::string_view text) {
     has_port = colon != text.npos;
     e.host = text.substr(0, colon);
     port = has_port ? text.substr(colon + 1) : std::string_view();
-    if (e.host.empty()) return p->fail("a host is missing, as in redis://127.0.0.1:6379");
     if (port.find(':') != port.npos)
       return p->fail("an IPv6 address stands in brackets, as in [::1]:6379");
+    if (e.host.empty()) return p->fail("a host is missing, as in redis://127.0.0.1:6379");
     if (e.host.size() > 253 || !std::all_of(e.host.begin(), e.host.end(), is_host_char))
       return p->fail("a host is a name or an address: letters, digits, '-', '.', '_', up to 253");
   }

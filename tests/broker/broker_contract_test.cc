@@ -1,7 +1,6 @@
 // The contract on every broker; a new one is one line in the list.
 #include "tests/broker/broker_contract.h"
 
-#include <filesystem>
 #include <iostream>
 #include <thread>
 
@@ -51,24 +50,22 @@ void on_loop(core::loop* home, Fn fn) {
 }
 
 struct redis_world {
-  std::vector<std::unique_ptr<redis_process>> servers;
+  std::vector<std::unique_ptr<broker::redis_server>> servers;
   broker::redis_url url;
 };
 
-broker_setup open_over_redis(const scratch_dir& dir, core::loop* home,
-                             const broker::broker_events* events, void* user, int servers) {
+broker_setup open_over_redis(core::loop* home, const broker::broker_events* events, void* user,
+                             int servers) {
   broker_setup s;
-  if (redis_binary().empty()) {
-    std::cerr << "SKIPPED: no redis-server: apt install redis-server, or set REDIS_SERVER_BIN\n";
+  if (broker::redis_program().empty()) {
+    std::cerr << "NO REDIS SERVER: install redis-server, or set REDIS_SERVER_BIN\n";
     return s;
   }
   auto all = std::make_shared<redis_world>();
   std::string url = "redis+unix://";
   for (int i = 0; i < servers; ++i) {
-    const std::string folder = dir.file(("redis" + std::to_string(i)).c_str());
-    std::filesystem::create_directory(folder);
-    all->servers.push_back(std::make_unique<redis_process>(folder));
-    url += (i > 0 ? "," : "") + all->servers.back()->path();
+    all->servers.push_back(std::make_unique<broker::redis_server>());
+    url += (i > 0 ? "," : "") + all->servers.back()->socket_path();
   }
   std::string why;
   EXPECT_EQ(broker::redis_url_parse(url, &all->url, &why), core::err::ok) << why;
@@ -87,13 +84,13 @@ broker_setup open_over_redis(const scratch_dir& dir, core::loop* home,
   return s;
 }
 
-broker_setup open_redis(const scratch_dir& dir, core::loop* home,
-                        const broker::broker_events* events, void* user) {
-  return open_over_redis(dir, home, events, user, 1);
+broker_setup open_redis(const scratch_dir&, core::loop* home, const broker::broker_events* events,
+                        void* user) {
+  return open_over_redis(home, events, user, 1);
 }
-broker_setup open_two_redis(const scratch_dir& dir, core::loop* home,
+broker_setup open_two_redis(const scratch_dir&, core::loop* home,
                             const broker::broker_events* events, void* user) {
-  return open_over_redis(dir, home, events, user, 2);
+  return open_over_redis(home, events, user, 2);
 }
 
 INSTANTIATE_TEST_SUITE_P(all, broker_contract,

@@ -1,105 +1,103 @@
-// A private redis-server for a test: a unix socket and a port in a directory of its own, gone with
-// the test. REDIS_SERVER_BIN names another binary (valkey-server). Without one the tests are
-// skipped, loudly.
+// Private Redis servers for tests: on a unix socket and a loopback port of their own, in a
+// directory that goes with them, ended by their process id. Also a peer that answers as it is told,
+// and a proxy that can fall silent.
+//
+// The program is REDIS_SERVER_BIN, or redis-server or valkey-server from PATH, or the same program
+// under the name Debian's redis-tools gives it.
 #pragma once
 
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <sys/types.h>
 
-#include <chrono>
-#include <cstdlib>
-#include <filesystem>
+#include <atomic>
+#include <functional>
+#include <initializer_list>
 #include <string>
 #include <thread>
 #include <vector>
 
-namespace broker_test {
+#include "broker/redis_url.h"
 
-inline std::string redis_binary() {
-  if (const char* named = getenv("REDIS_SERVER_BIN")) return named;
-  for (const char* path : {"/usr/bin/redis-server", "/usr/local/bin/redis-server",
-                           "/usr/bin/valkey-server", "/usr/local/bin/valkey-server"})
-    if (access(path, X_OK) == 0) return path;
-  return "";
-}
+namespace broker {
 
-#define SKIP_WITHOUT_REDIS()                                                               \
-  if (broker_test::redis_binary().empty())                                                 \
-  GTEST_SKIP() << "no redis-server: apt install redis-server, or set REDIS_SERVER_BIN to " \
-                  "one (valkey-server serves as well)"
+// The program, or "" when there is none.
+const std::string& redis_program();
 
-class redis_process {
+// In a test's or fixture's beginning: a missing server is a loud skip.
+#define SKIP_WITHOUT_REDIS()           \
+  if (broker::redis_program().empty()) \
+  GTEST_SKIP() << "NO REDIS SERVER: install redis-tools or redis-server, or set REDIS_SERVER_BIN"
+
+uint16_t free_port();
+
+class redis_server {
  public:
-  explicit redis_process(std::string dir, std::vector<std::string> more = {})
-      : dir_(std::move(dir)), more_(std::move(more)) {
-    start();
-  }
-  ~redis_process() { kill_9(); }
-  redis_process(const redis_process&) = delete;
-  redis_process& operator=(const redis_process&) = delete;
+  // Each argument is a line of redis.conf's language: "requirepass x". Waits until it answers.
+  explicit redis_server(std::vector<std::string> settings = {}, bool is_sentinel = false);
+  ~redis_server();
+  redis_server(const redis_server&) = delete;
+  redis_server& operator=(const redis_server&) = delete;
 
-  void start() {
-    std::vector<std::string> words = {
-        redis_binary(), "--port",     "0",      "--unixsocket", path(), "--dir",
-        dir_,           "--save",     "",       "--appendonly", "yes",  "--appendfsync",
-        "always",       "--loglevel", "warning"};
-    words.insert(words.end(), more_.begin(), more_.end());
-    std::vector<char*> arguments;
-    for (std::string& w : words) arguments.push_back(w.data());
-    arguments.push_back(nullptr);
-    pid_ = fork();
-    if (pid_ == 0) {
-      (void)!freopen((dir_ + "/redis.log").c_str(), "a", stdout);
-      dup2(1, 2);
-      execv(arguments[0], arguments.data());
-      _exit(127);
-    }
-    for (int i = 0; i < 1000 && !answers(); ++i)
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    ASSERT_TRUE(answers()) << "redis-server does not come up, see " << dir_ << "/redis.log";
-  }
-  void kill_9() {
-    if (pid_ <= 0) return;
-    kill(pid_, SIGKILL);
-    kill(pid_, SIGCONT);
-    waitpid(pid_, nullptr, 0);
-    pid_ = 0;
-  }
-  void stop() { kill(pid_, SIGSTOP); }
-  void go_on() { kill(pid_, SIGCONT); }
-  void forget_data() { std::filesystem::remove_all(dir_ + "/appendonlydir"); }
-  std::string path() const { return dir_ + "/redis.sock"; }
-  // A command on a connection of its own, words without spaces; the raw answer.
-  std::string ask(const std::string& line) {
-    const int fd = open_socket();
-    if (fd < 0) return "";
-    const std::string whole = line + "\r\n";
-    (void)!write(fd, whole.data(), whole.size());
-    char buffer[65536];
-    const ssize_t n = read(fd, buffer, sizeof buffer);
-    close(fd);
-    return n <= 0 ? "" : std::string(buffer, static_cast<size_t>(n));
-  }
+  void start();        // again, after kill(), with the same data and address
+  void kill();         // -9, and waits for its end
+  void signal(int s);  // SIGSTOP, SIGCONT
+  pid_t pid() const { return pid_; }
+  uint16_t port() const { return port_; }
+  const std::string& dir() const { return dir_; }
+  std::string socket_path() const { return dir_ + "/s"; }
+  redis_endpoint tcp() const { return {"127.0.0.1", port_, ""}; }
+  redis_endpoint local() const { return {"", 0, socket_path()}; }
+  std::string url() const { return "redis+unix://" + socket_path(); }
+  // A command over a connection of its own, and the reply as redis_text() has it. With "AUTH u p"
+  // first when login is given.
+  std::string call(const std::vector<std::string>& argv);
+  std::vector<std::string> login;
 
  private:
-  int open_socket() {
-    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_un to{};
-    to.sun_family = AF_UNIX;
-    path().copy(to.sun_path, sizeof to.sun_path - 1);
-    if (connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to) == 0) return fd;
-    close(fd);
-    return -1;
-  }
-  bool answers() { return ask("PING") == "+PONG\r\n"; }
-
+  std::vector<std::string> settings_;
   std::string dir_;
-  std::vector<std::string> more_;
-  pid_t pid_ = 0;
+  uint16_t port_ = 0;
+  pid_t pid_ = -1;
+  bool is_sentinel_;
 };
 
-}  // namespace broker_test
+// Listens on loopback and runs `serve` for each connection, one after the other, on a thread of its
+// own.
+class scripted_server {
+ public:
+  explicit scripted_server(std::function<void(int fd)> serve);
+  ~scripted_server();
+  redis_endpoint at() const { return {"127.0.0.1", port_, ""}; }
+
+ private:
+  std::function<void(int)> serve_;
+  int listening_;
+  uint16_t port_ = 0;
+  std::atomic<bool> is_ending_{false};
+  std::thread thread_;
+};
+
+// Passes bytes between loopback and a port, until told otherwise.
+class silent_proxy {
+ public:
+  explicit silent_proxy(uint16_t to);
+  ~silent_proxy();
+  redis_endpoint at() const { return {"127.0.0.1", port_, ""}; }
+  void hold(bool is_held) { is_held_ = is_held; }  // half-open: nothing passes, nothing is closed
+
+ private:
+  struct pair {
+    int a, b;
+  };
+  void run();
+  bool pass(int from, int to);
+  uint16_t to_;
+  int listening_;
+  uint16_t port_ = 0;
+  std::vector<pair> pairs_;
+  std::atomic<bool> is_held_{false};
+  std::atomic<bool> is_ending_{false};
+  std::thread thread_;
+};
+
+}  // namespace broker
