@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "broker/redis.h"
-#include "tests/broker/broker_contract.h"
+#include "tests/broker/journal.h"
 #include "tests/broker/redis_server.h"
 
 namespace broker_test {
