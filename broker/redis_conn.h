@@ -54,8 +54,10 @@ struct redis_server_info {
   std::string repl_id;   // master_replid: changes with a promotion
   std::string repl_id2;  // the one before the last promotion
   uint64_t repl_offset = 0;
-  std::string version;  // "7.0.15"
-  std::string mode;     // standalone, cluster, sentinel
+  uint64_t repl_offset2 = 0;  // where repl_id2 ended; 0: no promotion yet
+  std::string product;        // "valkey"; empty: Redis, which does not tell
+  std::string version;        // the product's: "7.0.15", "8.1.0"
+  std::string mode;           // standalone, cluster, sentinel
   bool is_master = false;
   std::string maxmemory_policy;  // "noeviction"; empty when the server does not tell
   uint64_t maxmemory = 0;
