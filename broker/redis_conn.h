@@ -54,8 +54,10 @@ struct redis_server_info {
   std::string repl_id;   // master_replid: changes with a promotion
   std::string repl_id2;  // the one before the last promotion
   uint64_t repl_offset = 0;
-  std::string version;  // "7.0.15"
-  std::string mode;     // standalone, cluster, sentinel
+  uint64_t repl_offset2 = 0;  // where repl_id2 ended; 0: no promotion yet
+  std::string product;        // "valkey"; empty: Redis, which does not tell
+  std::string version;        // the product's: "7.0.15", "8.1.0"
+  std::string mode;           // standalone, cluster, sentinel
   bool is_master = false;
   std::string maxmemory_policy;  // "noeviction"; empty when the server does not tell
   uint64_t maxmemory = 0;
@@ -67,24 +69,25 @@ struct redis_server_info {
 // redis_conn_close() none is called. Pointers that are null are not called.
 struct redis_conn_events {
   // Logged in, a master, not loading. Subscriptions of before are gone.
-  void (*on_ready)(void* user, redis_conn* c, const redis_server_info& info) noexcept;
+  void (*on_ready)(void* user, redis_conn* c, const redis_server_info& info) noexcept = nullptr;
   // An attempt failed, or a ready connection is lost (was_ready). All pending commands have been
   // answered. `why` is a sentence without secrets: "connection refused", "the password is wrong",
   // "a replica, not writable". The next attempt follows by itself.
-  void (*on_down)(void* user, redis_conn* c, bool was_ready, std::string_view why) noexcept;
+  void (*on_down)(void* user, redis_conn* c, bool was_ready,
+                  std::string_view why) noexcept = nullptr;
   // Subscriber only.
   void (*on_message)(void* user, redis_conn* c, redis_sub kind, std::string_view channel,
-                     std::string_view payload) noexcept;
+                     std::string_view payload) noexcept = nullptr;
   void (*on_subscribed)(void* user, redis_conn* c, redis_sub kind,
-                        std::string_view channel) noexcept;
+                        std::string_view channel) noexcept = nullptr;
   // is_asked: our redis_conn_unsubscribe(). Else the server's own: the slot has moved.
   void (*on_unsubscribed)(void* user, redis_conn* c, redis_sub kind, std::string_view channel,
-                          bool is_asked) noexcept;
+                          bool is_asked) noexcept = nullptr;
   // The server refused the channel: MOVED, CROSSSLOT, NOPERM, CLUSTERDOWN … `error` is its text.
   void (*on_refused)(void* user, redis_conn* c, redis_sub kind, std::string_view channel,
-                     std::string_view error) noexcept;
+                     std::string_view error) noexcept = nullptr;
   // After redis_conn_(un)subscribe() took less than it was given: there is room again.
-  void (*on_room)(void* user, redis_conn* c) noexcept;
+  void (*on_room)(void* user, redis_conn* c) noexcept = nullptr;
 };
 
 struct redis_conn_options {

@@ -70,12 +70,16 @@ struct info_fields {
 void set_field(info_fields* f, std::string_view key, std::string_view value) {
   redis_server_info& i = f->info;
   if (key == "run_id") i.run_id = value;
-  if (key == "redis_version") i.version = value;
-  if (key == "redis_mode") i.mode = value;
+  // Valkey tells its own version behind the Redis version it is compatible with, and may call the
+  // mode server_mode.
+  if (key == "redis_version" || key == "valkey_version") i.version = value;
+  if (key == "redis_mode" || key == "server_mode") i.mode = value;
+  if (key == "server_name") i.product = value;
   if (key == "role") f->role = value;
   if (key == "master_replid") i.repl_id = value;
   if (key == "master_replid2") i.repl_id2 = value;
   if (key == "master_repl_offset") i.repl_offset = number(value);
+  if (key == "second_repl_offset") i.repl_offset2 = value.starts_with('-') ? 0 : number(value);
   if (key == "maxmemory") i.maxmemory = number(value);
   if (key == "maxmemory_policy") i.maxmemory_policy = value;
   if (key == "aof_enabled") i.has_aof = value == "1";

@@ -76,7 +76,7 @@ void on_trial_down(void* user, redis_conn*, bool, std::string_view why) noexcept
   tell_down(s, "the master " + redis_endpoint_text(s->named) + ": " + std::string(why));
 }
 
-constexpr redis_conn_events kTrialEvents = {on_trial_ready, on_trial_down};
+constexpr redis_conn_events kTrialEvents = {.on_ready = on_trial_ready, .on_down = on_trial_down};
 
 void try_master(redis_sentinel* s, const redis_endpoint& e) noexcept {
   if (s->trial != nullptr && s->named == e) return;
@@ -144,7 +144,7 @@ void on_asker_down(void* user, redis_conn* c, bool was_ready, std::string_view w
     tell_down(s, "the Sentinel " + redis_endpoint_text(redis_conn_at(c)) + ": " + std::string(why));
 }
 
-constexpr redis_conn_events kAskerEvents = {on_asker_ready, on_asker_down};
+constexpr redis_conn_events kAskerEvents = {.on_ready = on_asker_ready, .on_down = on_asker_down};
 
 void on_listener_ready(void* user, redis_conn* c, const redis_server_info&) noexcept {
   (void)redis_conn_subscribe(c, redis_sub::channel, std::span(&kSwitchChannel, 1));
@@ -158,7 +158,8 @@ void on_switch(void* user, redis_conn*, redis_sub, std::string_view,
   if (text.starts_with(s->options.url->master_name + " ")) ask(s);
 }
 
-constexpr redis_conn_events kListenerEvents = {on_listener_ready, nullptr, on_switch};
+constexpr redis_conn_events kListenerEvents = {.on_ready = on_listener_ready,
+                                               .on_message = on_switch};
 
 void on_timer(core::timer* t) noexcept {
   redis_sentinel* s = static_cast<ask_timer*>(t)->owner;

@@ -25,6 +25,7 @@ constexpr size_t kIdleBufferBytesMax =
 constexpr size_t kBlockBytesFirst = 4 * 1024;  // holds the reply of a usual message
 constexpr size_t kBlockBytesKept = 64 * 1024;
 constexpr size_t kAlign = alignof(std::max_align_t);
+constexpr uint32_t kDepthMax = 7;  // arrays in arrays: what hiredis 0.14 takes; 1.x has no limit
 
 }  // namespace
 
@@ -38,6 +39,7 @@ struct redis_reader {
   size_t built_bytes = 0;  // of the reply
   size_t bytes_max = 0;
   bool is_too_big = false;
+  const char* refused = nullptr;  // why an object function has returned null
   std::string error;
 };
 
@@ -92,12 +94,24 @@ redis_reply* node(const redisReadTask* t) noexcept {
   return at == nullptr ? nullptr : new (at) redis_reply;
 }
 
+// What we do not take; hiredis calls it out of memory.
+void* refuse(const redisReadTask* t, const char* why) noexcept {
+  static_cast<redis_reader*>(t->privdata)->refused = why;
+  return nullptr;
+}
+
 void* make_text(const redisReadTask* t, char* bytes, size_t len) noexcept {
+  redis_type type = redis_type::string;
+  if (t->type == REDIS_REPLY_ERROR) {
+    type = redis_type::error;
+  } else if (t->type == REDIS_REPLY_STATUS) {
+    type = redis_type::status;
+  } else if (t->type != REDIS_REPLY_STRING) {
+    return refuse(t, "a text of RESP3");
+  }
   redis_reply* n = node(t);
   if (n == nullptr) return nullptr;
-  n->type = t->type == REDIS_REPLY_ERROR    ? redis_type::error
-            : t->type == REDIS_REPLY_STATUS ? redis_type::status
-                                            : redis_type::string;
+  n->type = type;
   if (len == 0) return n;
   char* copy = take(static_cast<redis_reader*>(t->privdata), len);
   if (copy == nullptr) return nullptr;
@@ -110,11 +124,14 @@ void* make_text(const redisReadTask* t, char* bytes, size_t len) noexcept {
 template <typename Count>
 void* make_array(const redisReadTask* t, Count count) noexcept {
   auto* r = static_cast<redis_reader*>(t->privdata);
+  if (t->type != REDIS_REPLY_ARRAY) return refuse(t, "a container of RESP3");
+  uint32_t depth = 1;
+  for (const redisReadTask* up = t->parent; up != nullptr; up = up->parent) ++depth;
+  if (depth > kDepthMax) return refuse(t, "arrays nested too deeply");
   redis_reply* n = node(t);
   if (n == nullptr) return nullptr;
-  if (t->type != REDIS_REPLY_ARRAY ||
-      static_cast<size_t>(count) > r->bytes_max / sizeof(redis_reply)) {
-    r->is_too_big = t->type == REDIS_REPLY_ARRAY;
+  if (static_cast<size_t>(count) > r->bytes_max / sizeof(redis_reply)) {
+    r->is_too_big = true;
     return nullptr;
   }
   n->type = redis_type::array;
@@ -150,10 +167,12 @@ redisReplyObjectFunctions* functions() noexcept {
     f.createNil = make_nil;
     f.freeObject = free_nothing;
 #ifdef REDIS_REPLY_DOUBLE  // 1.x: types of RESP3, which we do not ask for: the reader's error
-    f.createDouble = [](const redisReadTask*, double, char*, size_t) noexcept -> void* {
-      return nullptr;
+    f.createDouble = [](const redisReadTask* t, double, char*, size_t) noexcept {
+      return refuse(t, "a number of RESP3");
     };
-    f.createBool = [](const redisReadTask*, int) noexcept -> void* { return nullptr; };
+    f.createBool = [](const redisReadTask* t, int) noexcept {
+      return refuse(t, "a truth value of RESP3");
+    };
 #endif
     return f;
   }();
@@ -245,7 +264,8 @@ core::err redis_reader_feed(redis_reader* r, std::string_view bytes, redis_reade
       if (rc == 0) continue;
     }
     r->error = r->is_too_big ? "a reply of more than " + std::to_string(r->bytes_max) + " bytes"
-                             : std::string("not RESP2: ") + r->inner->errstr;
+                             : std::string("not RESP2: ") +
+                                   (r->refused != nullptr ? r->refused : r->inner->errstr);
     return r->is_too_big ? core::err::too_big : core::err::malformed;
   }
   return core::err::ok;

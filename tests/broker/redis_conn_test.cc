@@ -352,6 +352,30 @@ TEST_F(redis_conn_test, peers_that_are_not_redis) {
   }
 }
 
+// Valkey's INFO, as its 8.x writes it.
+TEST_F(redis_conn_test, valkey_tells_who_it_is) {
+  const std::string text =
+      "# "
+      "Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.0\r\nserver_mode:"
+      "cluster\r\nrun_id:r\r\n"
+      "\r\n# "
+      "Replication\r\nrole:master\r\nmaster_replid:a\r\nmaster_replid2:b\r\nmaster_repl_offset:"
+      "12\r\nsecond_repl_offset:7\r\n";
+  scripted_server s([&](int fd) {
+    send_all(fd, "+OK\r\n" + info_reply(text));
+    char sink[1024];
+    while (recv(fd, sink, sizeof sink, 0) > 0) {
+    }
+  });
+  redis_user u(&w, url_of(s.at()));
+  ASSERT_TRUE(u.wait_ready());
+  const redis_server_info i = u.seen().info;
+  EXPECT_EQ(i.product + " " + i.version + " " + i.mode, "valkey 8.1.0 cluster");
+  EXPECT_EQ(i.repl_id + i.repl_id2, "ab");
+  EXPECT_EQ(i.repl_offset, 12u);
+  EXPECT_EQ(i.repl_offset2, 7u);
+}
+
 TEST_F(redis_conn_test, a_peer_that_says_nothing_is_given_up) {
   std::atomic<bool> is_over{false};
   scripted_server s([&](int fd) {

@@ -185,6 +185,35 @@ TEST_F(redis_pubsub_test, a_slot_that_moves) {
   EXPECT_EQ(on_a.seen().downs + on_b.seen().downs, 0);
 }
 
+// A confirmation belongs to the next channel of the oldest command, or to none.
+TEST_F(redis_pubsub_test, confirmations_of_another_channel) {
+  const std::string info =
+      "redis_version:7\r\nredis_mode:standalone\r\nrun_id:r\r\nrole:master\r\n";
+  scripted_server s([&](int fd) {
+    std::string got, all = "$" + std::to_string(info.size()) + "\r\n" + info + "\r\n";
+    char part[1024];
+    for (ssize_t n = 1; n > 0; n = recv(fd, part, sizeof part, 0)) {
+      got.append(part, got.empty() ? 0 : static_cast<size_t>(n));
+      if (got.empty()) got = "begun";
+      if (got.find("SUBSCRIBE") != got.npos && all.empty()) {
+        got = "begun";
+        all =
+            "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$11\r\nunsubscribe\r\n$1\r\nx\r\n:"
+            "1\r\n"
+            "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n";
+      }
+      if (send(fd, all.data(), all.size(), MSG_NOSIGNAL) < 0) return;
+      all.clear();
+    }
+  });
+  redis_user u(&w, "redis://" + redis_endpoint_text(s.at()), options);
+  ASSERT_TRUE(u.wait_ready());
+  u.subscribe(redis_sub::channel, {"a", "b"});
+  EXPECT_EQ(u.wait_down(), "a reply that no subscription has: this is not Redis");
+  EXPECT_EQ(u.seen().subscribed, 1u);
+  EXPECT_EQ(u.seen().unasked, 1u);
+}
+
 // What only a wrong server sends.
 TEST_F(redis_pubsub_test, confirmations_of_nothing) {
   const std::string info =

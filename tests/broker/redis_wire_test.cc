@@ -106,6 +106,19 @@ TEST(redis_wire, error_codes) {
   EXPECT_EQ(r.got.replies, (std::vector<std::string>{"MOVED", "LOADING", ""}));
 }
 
+// Seven arrays deep whatever the hiredis, so that whoever walks a reply needs a bounded stack.
+TEST(redis_wire, depth_at_its_limit_and_beyond) {
+  auto nested = [](int depth) {
+    std::string text;
+    for (int i = 0; i < depth; ++i) text += "*1\r\n";
+    return text + ":1\r\n";
+  };
+  reader most, more;
+  EXPECT_EQ(most.feed(nested(7)), core::err::ok);
+  EXPECT_EQ(most.got.replies, std::vector<std::string>{"[[[[[[[1]]]]]]]"});
+  EXPECT_EQ(more.feed(nested(8)), core::err::malformed);
+}
+
 TEST(redis_wire, stops_when_told) {
   reader r;
   r.got.most = 2;
@@ -117,7 +130,8 @@ TEST(redis_wire, garbage_is_malformed_for_good) {
   for (const char* text :
        {"HTTP/1.1 400 Bad Request\r\n", "\r\n", "$x\r\n", "$-2\r\n", "*99999999999999999999\r\n",
         "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n", "#t\r\n",
-        ",1.5\r\n", "%1\r\n:1\r\n:2\r\n", ">1\r\n:1\r\n", "~1\r\n:1\r\n"}) {
+        ",1.5\r\n", "%1\r\n:1\r\n:2\r\n", ">1\r\n:1\r\n", "~1\r\n:1\r\n", "=5\r\ntxt:x\r\n",
+        "(1\r\n", "|1\r\n:1\r\n:1\r\n:1\r\n"}) {
     reader r;
     EXPECT_NE(r.feed(text), core::err::ok) << text;
     EXPECT_NE(redis_reader_error(r.r), "") << text;
