@@ -33,8 +33,8 @@ core::config_schema make_schema() {
        false},
       {"store.url", "store", "PARLEY_STORE", kText, "sqlite:parley.sqlite", 0, 0, "",
        "memory, sqlite:PATH, none",
-       "Where history is kept; memory forgets it at the end of the process, none goes with the "
-       "broker redis://, whose streams are the history.",
+       "Where history is kept; memory forgets it at the end of the process. none goes with the "
+       "broker redis://, whose streams are the history, and is the default with it.",
        false},
       {"store.sqlite_sync", "", "", kText, "full", 0, 0, "full|normal", "",
        "full survives a loss of power; normal only a crash of the process, and is faster.", false},

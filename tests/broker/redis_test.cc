@@ -299,9 +299,11 @@ TEST_F(redis_test, repairs_what_killed_subscriptions_lose) {
     redis_->call({"CLIENT", "KILL", "TYPE", "pubsub"});
     for (int i = 0; i < 20; ++i)  // while nobody hears
       EXPECT_EQ(a_->publish(message("room", "x")).rc, core::err::ok);
-    ASSERT_TRUE(test_node::within(10'000, [&] {
-      return b_->offsets("room").size() == 40u * (round + 1) && b_->is_ready();
-    })) << b_->offsets("room").size();
+    for (test_node* node : {a_.get(), b_.get()}) {
+      ASSERT_TRUE(test_node::within(10'000, [&] {
+        return node->offsets("room").size() == 40u * (round + 1) && node->is_ready();
+      })) << node->offsets("room").size();
+    }
   }
   expect_row(b_->offsets("room"), first, 200);
   expect_row(a_->offsets("room"), first, 200);

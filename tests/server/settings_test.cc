@@ -142,10 +142,23 @@ TEST_F(settings_test, stores_and_brokers) {
   ASSERT_EQ(load({"--store", "sqlite:/a/b c"}), core::err::ok);
   EXPECT_EQ(s_.sqlite.path, "/a/b c");
   ASSERT_EQ(load({"--broker", "local"}), core::err::ok);
-  for (const char* bad : {"none", "mongodb://h/x", "sqlite:", "disk", ""})
+  EXPECT_EQ(s_.store, store_kind::sqlite);
+  for (const char* bad : {"mongodb://h/x", "sqlite:", "disk", ""})
     refused({"--store", bad}, "`sqlite:PATH`");
-  refused({"--broker", "redis://h"}, "`local`");
+  refused({"--store", "none"}, "goes with the broker redis://");
   refused({"--broker", "x"}, "broker must be `local`");
+
+  ASSERT_EQ(load({"--broker", "redis://:secret@h:7000/3"}), core::err::ok) << message_;
+  EXPECT_EQ(s_.store, store_kind::none) << "streams are the history";
+  EXPECT_TRUE(s_.has_redis);
+  EXPECT_EQ(s_.redis_partitions, 128u);
+  for (const chat::namespace_settings& n : s_.chat.namespaces)
+    EXPECT_TRUE(!n.has_history || n.keep.size_max <= 10'000) << n.name << ": streams are memory";
+  EXPECT_EQ(load({"--broker", "redis://h", "--store", "none"}), core::err::ok) << message_;
+  refused({"--broker", "redis://h", "--store", "memory"}, "which one node has for itself");
+  refused({"--broker", "redis://h", "--store", "sqlite:x"}, "which one node has for itself");
+  refused({"--broker", "redis://h:x"}, "broker: ");
+  refused({"--broker", "redis-sentinel://h/master"}, "not to Sentinel or a cluster");
 }
 
 TEST_F(settings_test, bounds_of_the_store) {
