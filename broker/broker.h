@@ -98,6 +98,7 @@ struct publish_result {
   std::string epoch;
   int64_t time_ms = 0;
   bool is_duplicate = false;
+  bool is_first = false;  // nothing was published in the channel before; of its repetition, too
 };
 
 struct member {

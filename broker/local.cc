@@ -227,6 +227,7 @@ void local_broker::on_appended(op* o, store::append_result&& r) noexcept {
   result.epoch = std::move(r.epoch);
   result.time_ms = r.time_ms;
   result.is_duplicate = r.is_duplicate;
+  result.is_first = r.offset == 1;
   cb(user, std::move(result));
 }
 

@@ -136,9 +136,10 @@ void redis_broker::list_names(op* o, core::err rc, const redis_reply& r) noexcep
     each->gathered = all;
     each->number = i;
     const std::vector<std::string> keys = {partition_key(partition_of(channel), 'g'),
-                                           key('m', channel), key('s', channel), key('b', channel)};
-    const core::err sent = started(each, call(server_of(channel), redis_script::read, keys,
-                                              {"0", "1", "1", "0", "0", "0"}, each));
+                                           key('m', channel), key('s', channel)};
+    const std::string marker = std::to_string(all->result.channels[i].read_offset);
+    const core::err sent =
+        started(each, call(server_of(channel), redis_script::end, keys, {marker}, each));
     if (sent == core::err::ok)
       ++all->waiting;
     else
@@ -158,6 +159,7 @@ void redis_broker::list_ends(op* o, core::err rc, const redis_reply& r) noexcept
   if (index != UINT64_MAX && rc == core::err::ok && r.count >= 3) {
     store::user_channel* c = &all->result.channels[index];
     c->top = {redis_u64(r.items[0]), std::string(r.items[1].text)};
+    c->unread = redis_u64(r.items[2]);
     envelope e;
     if (r.count > 3 && envelope_read(r.items[3].text, &e) == core::err::ok)
       c->last = envelope_publication(e);

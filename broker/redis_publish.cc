@@ -52,12 +52,13 @@ core::err redis_broker::publish(publish_request&& r, publish_cb cb, void* user) 
 void redis_broker::published(op* o, core::err rc, const redis_reply& r) noexcept {
   publish_result* result = &o->result;
   result->rc = rc;
-  if (rc == core::err::ok && r.count == 4) {
+  if (rc == core::err::ok && r.count == 5) {
     result->rc = status_error(r.items[0].text);
     result->is_duplicate = r.items[0].text == "duplicate";
     result->offset = redis_u64(r.items[1]);
     result->time_ms = static_cast<int64_t>(redis_u64(r.items[2]));
     result->epoch = std::string(r.items[3].text);
+    result->is_first = r.items[4].text == "1";
   } else if (rc == core::err::ok) {
     result->rc = core::err::io;
   }

@@ -17,10 +17,10 @@ if g[1] ~= ARGV[1] or g[2] ~= ARGV[2] then
   redis.call('HSET', KEYS[1], 'run', g[1], 'repl', g[2], 'epoch', g[3], 'base', g[4])
 end
 local function position(key)
-  local m = redis.call('HMGET', key, 'top', 'epoch')
-  if not m[1] then return tonumber(g[4]) end
-  if m[2] ~= g[3] then return math.max(tonumber(g[4]), m[1] + 1048576) end
-  return tonumber(m[1])
+  local m = redis.call('HMGET', key, 'top', 'epoch', 'floor')
+  if not m[1] then return tonumber(g[4]), m end
+  if m[2] ~= g[3] then return math.max(tonumber(g[4]), m[1] + 1048576), m end
+  return tonumber(m[1]), m
 end
 local function author(env)
   local n = struct.unpack('<I2', env, 3)
@@ -38,8 +38,10 @@ local meta, stream, blanked, edits, key = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KE
 if key then
   local k = redis.call('GET', key)
   if k then
-    if string.sub(k, 38) ~= hash then return {'conflict', '0', '0', ''} end
-    return {'duplicate', text(tonumber(string.sub(k, 1, 16))), text(tonumber(string.sub(k, 17, 29))), string.sub(k, 30, 37)}
+    if string.sub(k, 38) ~= hash then return {'conflict', '0', '0', '', '0'} end
+    local offset, epoch, first = tonumber(string.sub(k, 1, 16)), string.sub(k, 30, 37), '0'
+    if epoch == g[3] and offset == g[4] + 1 then first = '1' end
+    return {'duplicate', text(offset), text(tonumber(string.sub(k, 17, 29))), epoch, first}
   end
 end
 local function find(offset)
@@ -63,8 +65,8 @@ local function blank(offset)
 end
 if refers > 0 then
   local env = find(refers)
-  if not env or refers_of(env) > 0 or (ttl > 0 and time_of(env) <= now - ttl) then return {'not_found', '0', '0', ''} end
-  if user == '' or author(env) ~= user then return {'denied', '0', '0', ''} end
+  if not env or refers_of(env) > 0 or (ttl > 0 and time_of(env) <= now - ttl) then return {'not_found', '0', '0', '', '0'} end
+  if user == '' or author(env) ~= user then return {'denied', '0', '0', '', '0'} end
   if is_delete then
     blank(refers)
     local all = redis.call('HGETALL', edits)
@@ -73,7 +75,8 @@ if refers > 0 then
     end
   end
 end
-local offset = position(meta) + 1
+local top, known = position(meta)
+local offset = top + 1
 local off, at = text(offset), text(now)
 local whole = string.sub(push, 1, offset_at) .. off
 if time_at > 0 then
@@ -87,7 +90,11 @@ if size_max > 0 then
 else
   redis.call('XADD', stream, off .. '-0', 'e', env)
 end
-redis.call('HSET', meta, 'top', off, 'epoch', g[3])
+if known[2] == g[3] then
+  redis.call('HSET', meta, 'top', off)
+else
+  redis.call('HSET', meta, 'top', off, 'epoch', g[3], 'floor', text(top))
+end
 if refers > 0 then redis.call('HSET', edits, off, text(refers)) end
 if ttl > 0 then
   for n = 1, 16 do
@@ -114,7 +121,9 @@ if key then
   redis.call('SET', key, string.format('%016.0f', offset) .. string.format('%013.0f', now) .. g[3] .. hash, 'PX', key_ttl)
 end
 redis.call(command, channel, env)
-return {'ok', off, at, g[3]}
+local first = '0'
+if not known[1] then first = '1' end
+return {'ok', off, at, g[3], first}
 )";
 
 // `low`: the oldest offset that counts as history.
@@ -182,6 +191,20 @@ for n = 2, #KEYS do
   out[#out + 1] = text(position(KEYS[n]))
   out[#out + 1] = g[3]
 end
+return out
+)";
+
+// Offsets run without holes from the floor on; older ones only the stream can count.
+constexpr char kEnd[] = R"(
+local top, known = position(KEYS[2])
+local marker, floor, older = tonumber(ARGV[5]), top, 0
+if known[2] == g[3] then floor = tonumber(known[3]) end
+if marker < floor then
+  older = #redis.call('XRANGE', KEYS[3], text(marker + 1), text(floor), 'COUNT', 1000)
+end
+local out = {text(top), g[3], text(math.max(top - math.max(marker, floor), 0) + older)}
+local newest = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
+if newest then out[4] = newest[2][2] end
 return out
 )";
 
@@ -296,6 +319,8 @@ std::string redis_script_text(redis_script s) {
       return std::string(kPrelude) + kRead;
     case redis_script::positions:
       return std::string(kPrelude) + kPositions;
+    case redis_script::end:
+      return std::string(kPrelude) + kEnd;
     case redis_script::remove:
       return std::string(kPrelude) + kRemove;
     case redis_script::enter:

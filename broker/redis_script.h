@@ -2,7 +2,7 @@
 //
 // Keys of a partition p (all share the hash tag {p}, so one slot of a cluster has them):
 //   P:{p}:g            generation: run, repl (the server that began it), epoch, base
-//   P:{p}:m:CHANNEL    meta: top, epoch
+//   P:{p}:m:CHANNEL    meta: top, epoch, floor (the top when that epoch began)
 //   P:{p}:s:CHANNEL    stream: id OFFSET-0, field e: the envelope
 //   P:{p}:b:CHANNEL    blanked: offset -> envelope, for what a delete has taken out of the stream
 //   P:{p}:e:CHANNEL    edits: offset -> offset of what it refers to
@@ -33,6 +33,7 @@ enum class redis_script : uint8_t {
   publish,
   read,
   positions,
+  end,
   remove,
   enter,
   leave,
@@ -52,10 +53,12 @@ std::string redis_script_text(redis_script s);
 
 // publish   KEYS g m s b e [k]; ARGV run repl epoch base | command channel head nonce author push
 //           offset_at time_at size_max ttl_ms key_hash key_ttl_ms refers is_delete
-//           -> {"ok" | "duplicate" | "conflict" | "not_found" | "denied", offset, time, epoch}
+//           -> {"ok" | "duplicate" | "conflict" | "not_found" | "denied", offset, time, epoch,
+//           is_first}; is_first also of its repetition
 // read      KEYS g m s b; ARGV run repl epoch base | since is_reverse limit bytes_max size_max
 //           ttl_ms -> {top, epoch, is_cut, envelope …}
 // positions KEYS g m…; ARGV run repl epoch base -> {top, epoch, top, epoch …}
+// end       KEYS g m s; ARGV run repl epoch base | marker -> {top, epoch, unread, [envelope]}
 // remove    KEYS g m s b e; ARGV run repl epoch base | command channel envelope -> "ok"
 // Presence; no generation:
 // enter      KEYS p u n f; ARGV identity client entry channel -> "new" | "known" | "fenced"

@@ -29,7 +29,7 @@ void begun(request* r, core::err rc) noexcept {
 }
 
 bool must_announce(const request* r) noexcept {
-  return r->top.offset == 1 && channel_is_user_limited(r->channel) &&
+  return r->is_first && channel_is_user_limited(r->channel) &&
          !channel_is_personal(r->channel);
 }
 
@@ -79,6 +79,7 @@ void on_published(void* user, broker::publish_result&& result) noexcept {
   r->top.epoch = std::move(result.epoch);
   r->time_ms = result.time_ms;
   r->is_duplicate = result.is_duplicate;
+  r->is_first = result.is_first;
   if (result.rc == core::err::ok && must_announce(r)) {
     announce(o, r);
   } else {

@@ -66,6 +66,7 @@ struct request : core::msg {
   broker::presence_counts counts;
   int64_t time_ms = 0;
   bool is_duplicate = false;
+  bool is_first = false;
 
   // the owner's, while it works on it
   owner* at = nullptr;

@@ -75,7 +75,7 @@ void append_channel(std::string* out, const store::user_channel& c) noexcept {
   out->append(",\"read\":");
   proto::json_u64(out, c.read_offset);
   out->append(",\"unread\":");
-  proto::json_u64(out, c.top.offset > c.read_offset ? c.top.offset - c.read_offset : 0);
+  proto::json_u64(out, c.unread);
 }
 
 void on_channels(void* user, store::user_channels_result&& r) noexcept {

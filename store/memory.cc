@@ -372,6 +372,7 @@ class memory_store final : public store {
       const auto c = channels_.find(name);
       if (c != channels_.end()) {
         u.top.offset = c->second.top;
+        u.unread = u.top.offset > marker ? u.top.offset - marker : 0;
         last_ms = c->second.last_ms;
         if (!c->second.pubs.empty()) u.last = c->second.pubs.back().pub;
       }

@@ -83,6 +83,7 @@ bool read_user_channels(reader* r, const std::string& user, uint32_t limit,
     u.channel = q.column_text(0);
     u.read_offset = q.column_u64(1);
     u.top.offset = q.column_u64(2);
+    u.unread = u.top.offset > u.read_offset ? u.top.offset - u.read_offset : 0;
     u.top.epoch = r->epoch;
     query newest(&r->last);
     const step n = newest.number(q.column_int(3)).number_u64(u.top.offset).next();

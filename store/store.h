@@ -74,6 +74,7 @@ struct read_result {
 struct user_channel {
   std::string channel;
   uint64_t read_offset = 0;
+  uint64_t unread = 0;  // messages behind the marker
   position top;
   publication last;  // offset 0: none is kept
 };

@@ -384,8 +384,10 @@ TEST_P(store_contract, lists_a_users_channels_newest_message_first) {
   EXPECT_EQ(r.channels[0].last.data, "n2");
   EXPECT_EQ(r.channels[0].last.offset, 2u);
   EXPECT_EQ(r.channels[0].read_offset, 0u);
+  EXPECT_EQ(r.channels[0].unread, 2u);
   EXPECT_EQ(r.channels[1].channel, "old");
   EXPECT_EQ(r.channels[2].channel, "empty");
+  EXPECT_EQ(r.channels[2].unread, 0u);
   EXPECT_EQ(r.channels[2].top.offset, 0u);
   EXPECT_EQ(r.channels[2].last.offset, 0u);
   EXPECT_EQ(r.channels[2].top.epoch, r.channels[0].top.epoch);
@@ -404,6 +406,7 @@ TEST_P(store_contract, moves_the_read_marker_forward_only) {
   EXPECT_EQ(marker(), 5u);
   EXPECT_EQ(c_.mark("alice", "a", 6), core::err::ok);
   EXPECT_EQ(marker(), 6u);
+  EXPECT_EQ(c_.channels("alice").channels.at(0).unread, 0u) << "a marker beyond the top";
   EXPECT_EQ(c_.join({"alice", "bob"}, "a"), core::err::ok);
   EXPECT_EQ(marker(), 6u);
   EXPECT_EQ(c_.leave("alice", "a"), core::err::ok);

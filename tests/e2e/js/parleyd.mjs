@@ -18,10 +18,12 @@ export const apiKey = 'e2e-api-key';
 
 // A server of its own for each test file, ended with it.
 export class Server {
-  static async start({ args = [], toml = '', listen = '127.0.0.1:0', folder = undefined } = {}) {
+  // store: '' leaves it to parleyd, undefined is SQLite in the folder.
+  static async start({ args = [], toml = '', listen = '127.0.0.1:0', folder = undefined, store = undefined } = {}) {
     const s = new Server();
     s.folder = folder ?? mkdtempSync(path.join(tmpdir(), 'parley-e2e-'));
-    const all = ['--listen', listen, '--store', `sqlite:${s.folder}/parley.sqlite`, '--token-hmac-secret', secret,
+    const history = store ?? `sqlite:${s.folder}/parley.sqlite`;
+    const all = ['--listen', listen, ...(history ? ['--store', history] : []), '--token-hmac-secret', secret,
       '--api-key', apiKey, ...args];
     if (toml) {
       writeFileSync(path.join(s.folder, 'parley.toml'), toml);
@@ -42,6 +44,16 @@ export class Server {
     });
     s.url = `ws://127.0.0.1:${s.port}/connection/websocket`;
     return s;
+  }
+
+  async ready(ms = 10_000) {
+    for (const until = Date.now() + ms; ;) {
+      const r = await fetch(`http://127.0.0.1:${this.port}/ready`);
+      const why = await r.text();
+      if (r.ok) return;
+      if (Date.now() > until) throw new Error(`not ready within ${ms} ms: ${why}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
   }
 
   async kill(signal = 'SIGKILL') {
