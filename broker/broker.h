@@ -149,6 +149,8 @@ class broker {
   virtual core::err control(std::string_view bytes) noexcept = 0;
 
   virtual bool is_ready() noexcept = 0;
+  // Why it is not: a sentence without secrets; empty while it is.
+  virtual std::string why_not_ready() noexcept = 0;
   // No callback after it; later calls return closed. Delete the object when its loop has ended or
   // everything is answered: until then the store's answers still find their way to it.
   virtual void close() noexcept = 0;

@@ -102,6 +102,9 @@ class local_broker final : public broker {
     return is_closed_ ? core::err::closed : core::err::ok;
   }
   bool is_ready() noexcept override { return !is_closed_ && store_->stats().is_ready; }
+  std::string why_not_ready() noexcept override {
+    return is_closed_ ? "closed" : store_->stats().is_ready ? "" : "the store cannot commit";
+  }
   void close() noexcept override {
     is_closed_ = true;
     subscriptions_.clear();

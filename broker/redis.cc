@@ -1,5 +1,5 @@
 // The broker over Redis, on one loop: its connections and calls. Publishing is in redis_publish.cc,
-// hearing and repair in redis_subscribe.cc, presence in redis_presence.cc.
+// hearing in redis_subscribe.cc, repair in redis_repair.cc, presence in redis_presence.cc.
 //
 //   publish --script--> stream + PUBLISH --message--> on_message: next offset? --yes--> on_event
 //                                                                 a hole? --> read script -->
@@ -27,6 +27,7 @@ namespace broker {
 namespace {
 
 constexpr uint32_t kTickMs = 100;
+constexpr uint32_t kRefusedMs = 5000;  // then a refused server is asked again
 constexpr uint32_t kScripts = static_cast<uint32_t>(redis_script::kCount);
 
 server* server_from(void* user) noexcept {
@@ -49,8 +50,8 @@ constexpr redis_conn_events kMessageEvents = {
           server_from(user)->owner->on_messages_ready(server_from(user));
         },
     .on_down =
-        [](void* user, redis_conn*, bool was_ready, std::string_view) noexcept {
-          if (was_ready) server_from(user)->owner->on_messages_lost(server_from(user));
+        [](void* user, redis_conn*, bool was_ready, std::string_view why) noexcept {
+          if (was_ready) server_from(user)->owner->on_messages_lost(server_from(user), why);
         },
     .on_message =
         [](void* user, redis_conn*, redis_sub, std::string_view channel,
@@ -78,6 +79,10 @@ constexpr redis_conn_events kMessageEvents = {
         [](void* user, redis_conn*) noexcept {
           server_from(user)->owner->send_wants(server_from(user));
         }};
+
+void layout_read(void* user, core::err rc, const redis_reply* r) noexcept {
+  server_from(user)->owner->on_layout(server_from(user), rc, r);
+}
 
 void script_loaded(void* user, core::err rc, const redis_reply* r) noexcept {
   server_from(user)->owner->on_script(server_from(user), rc, r);
@@ -132,6 +137,7 @@ void redis_broker::close() noexcept {
     redis_conn_close(s->messages);
   }
   subscriptions_.clear();
+  note_ready();
 }
 
 bool redis_broker::is_ready() noexcept {
@@ -141,7 +147,82 @@ bool redis_broker::is_ready() noexcept {
   return true;
 }
 
+std::string redis_broker::why_not_ready() noexcept {
+  if (is_closed_) return "closed";
+  for (const auto& s : servers_) {
+    const std::string name = "redis at " + redis_endpoint_text(redis_conn_at(s->commands)) + ": ";
+    if (!s->has_commands || !s->has_messages)
+      return name + (s->why.empty() ? "connecting" : s->why);
+    if (s->must_audit || s->audits > 0) return name + "comparing what was missed";
+  }
+  return {};
+}
+
+void redis_broker::note_ready() noexcept {
+  const bool is = is_ready();
+  if (is == was_ready_) return;
+  was_ready_ = is;
+  core::counter& gauge = core::loop_counters(home_)->broker_ready;
+  if (is)
+    gauge.add();
+  else
+    gauge.sub();
+}
+
+// A server that must not carry the chat, for a reason that somebody has to take away.
+void redis_broker::refuse(server* s, std::string&& why) noexcept {
+  static core::log_limit once;
+  if (core::log_limit_pass(&once, 1000))
+    core::log_error("redis is refused",
+                    {{"server", redis_endpoint_text(redis_conn_at(s->commands))}, {"why", why}});
+  s->why = std::move(why);
+  s->refused_ms = std::max<uint64_t>(core::loop_now_ms(home_), 1);
+  tick_later();
+}
+
+// Version 1 of the keys (redis_script.h), partitions, which server of how many.
+std::string redis_broker::layout_of(const server* s) const {
+  return "1 " + std::to_string(options_.partitions) + " " + std::to_string(s->index) + "/" +
+         std::to_string(servers_.size());
+}
+
+// What a server keeps must stay, and be kept by all nodes in the same places.
 void redis_broker::on_commands_ready(server* s) noexcept {
+  const redis_server_info& about = redis_conn_info(s->commands);
+  s->refused_ms = 0;
+  if (about.maxmemory > 0 && !about.maxmemory_policy.empty() &&
+      about.maxmemory_policy != "noeviction") {
+    refuse(s, "it evicts keys when memory is short (maxmemory-policy " + about.maxmemory_policy +
+                  "): set maxmemory-policy noeviction");
+    return;
+  }
+  if (!about.has_aof) {
+    static core::log_limit once;
+    if (core::log_limit_pass(&once, 3'600'000))
+      core::log_warn(
+          "redis writes no log (appendonly no): what it has not saved when it restarts is "
+          "lost, and clients are told so",
+          {{"server", redis_endpoint_text(redis_conn_at(s->commands))}});
+  }
+  const std::string name = options_.prefix + ":layout";
+  const std::string mine = layout_of(s);
+  const std::string_view words[] = {"SET", name, mine, "NX", "GET"};
+  (void)redis_conn_command(s->commands, words, layout_read, s);
+}
+
+void redis_broker::on_layout(server* s, core::err rc, const redis_reply* r) noexcept {
+  if (rc != core::err::ok || is_closed_) return;
+  const std::string mine = layout_of(s);
+  if (r->type == redis_type::nil || r->text == mine) return load_scripts(s);
+  refuse(s, r->is_error()
+                ? "it does not take the key " + options_.prefix + ":layout: " + std::string(r->text)
+                : "its keys are laid out as \"" + std::string(r->text.substr(0, 80)) +
+                      "\", this node's setting is \"" + mine +
+                      "\": use the same broker.partitions and servers in the same order on all "
+                      "nodes, or another broker.prefix");
+}
+
+void redis_broker::load_scripts(server* s) noexcept {
   s->loaded = 0;
   for (uint32_t i = 0; i < kScripts; ++i) {
     const std::string text = redis_script_text(static_cast<redis_script>(i));
@@ -160,6 +241,7 @@ void redis_broker::on_script(server* s, core::err rc, const redis_reply* r) noex
   s->digests[s->loaded++] = std::string(r->text);
   if (s->loaded < kScripts) return;
   s->has_commands = true;
+  s->why.clear();
   const redis_server_info& about = redis_conn_info(s->commands);
   core::log_info("redis is there", {{"server", redis_endpoint_text(redis_conn_at(s->commands))},
                                     {"version", about.version}});
@@ -167,10 +249,14 @@ void redis_broker::on_script(server* s, core::err rc, const redis_reply* r) noex
   s->must_audit = true;
   audit(s);
   tick_later();
+  note_ready();
 }
 
 void redis_broker::on_commands_lost(server* s, std::string_view why) noexcept {
+  if (s->has_commands) core::loop_counters(home_)->broker_lost_connections.add();
+  if (s->refused_ms == 0) s->why = why;
   s->has_commands = false;
+  note_ready();
   s->audits = 0;
   static core::log_limit once;
   if (core::log_limit_pass(&once, 1000))
@@ -275,7 +361,14 @@ void redis_broker::on_tick() noexcept {
   tick_later();
   answer_late();
   if (is_closed_) return;
-  for (auto& s : servers_) audit(s.get());
+  for (auto& s : servers_) {
+    audit(s.get());
+    if (s->refused_ms != 0 && core::loop_now_ms(home_) >= s->refused_ms + kRefusedMs) {
+      s->refused_ms = core::loop_now_ms(home_);
+      redis_conn_move(s->commands, redis_conn_at(s->commands), "refused");
+    }
+  }
+  note_ready();
   if (core::loop_now_ms(home_) >= lease_due_ms_) refresh_lease();
 }
 

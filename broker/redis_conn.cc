@@ -138,7 +138,8 @@ void connect_to(redis_conn* c, const redis_address& to) noexcept {
   }
   const uint64_t queue_max = uint64_t{c->options.pending_bytes_max} * 2 + kLinkSlackBytes;
   const auto bytes_max = static_cast<uint32_t>(std::min<uint64_t>(queue_max, UINT32_MAX));
-  if (core::conn_init(&c->link, c->home, fd, &kLinkEvents, bytes_max) != core::err::ok) {
+  if (core::conn_init(&c->link, c->home, fd, &kLinkEvents, bytes_max, core::conn_side::dialled) !=
+      core::err::ok) {
     redis_lose(c, "the socket cannot be polled");
     return;
   }

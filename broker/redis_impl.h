@@ -106,6 +106,8 @@ struct server {
   std::deque<uint64_t> confirmations;  // of the commands that are sent, in their order
   uint32_t audits = 0;                 // under way
   bool must_audit = false;
+  std::string why;          // it is not used; empty while it is
+  uint64_t refused_ms = 0;  // when we refused it: it is asked again later; 0: not refused
 };
 
 // A dead member of the lease whose entries are taken out, partition by partition.
@@ -137,6 +139,7 @@ class redis_broker final : public broker {
   core::err presence_stats(const std::string& channel, counts_cb cb, void* user) noexcept override;
   core::err control(std::string_view bytes) noexcept override;
   bool is_ready() noexcept override;
+  std::string why_not_ready() noexcept override;
   void close() noexcept override;
 
   // redis_lists.cc: users' channels; see store/store.h.
@@ -153,7 +156,8 @@ class redis_broker final : public broker {
   void on_commands_ready(server* s) noexcept;
   void on_commands_lost(server* s, std::string_view why) noexcept;
   void on_messages_ready(server* s) noexcept;
-  void on_messages_lost(server* s) noexcept;
+  void on_messages_lost(server* s, std::string_view why) noexcept;
+  void on_layout(server* s, core::err rc, const redis_reply* r) noexcept;
   void on_script(server* s, core::err rc, const redis_reply* r) noexcept;
   void on_confirmed(server* s, std::string_view pubsub, bool is_in) noexcept;
   void on_message(server* s, std::string_view pubsub, std::string_view payload) noexcept;
@@ -174,6 +178,10 @@ class redis_broker final : public broker {
   core::err call(server* s, redis_script script, const std::vector<std::string>& keys,
                  const std::vector<std::string>& arguments, op* o) noexcept;
   void tick_later() noexcept;
+  void note_ready() noexcept;
+  void refuse(server* s, std::string&& why) noexcept;
+  std::string layout_of(const server* s) const;
+  void load_scripts(server* s) noexcept;
 
   // redis_publish.cc
   core::err relay(publish_request&& r, publish_cb cb, void* user) noexcept;
@@ -192,11 +200,13 @@ class redis_broker final : public broker {
   void leave(std::unique_ptr<subscription> gone) noexcept;
   void fail_subscribe(subscription* s, core::err rc) noexcept;
   void positioned(op* o, core::err rc, const redis_reply& r) noexcept;
-  void audit(server* s) noexcept;
-  void audited(op* o, core::err rc, const redis_reply& r) noexcept;
   void message(subscription* s, const envelope& e) noexcept;
   bool tell(const std::string& channel, uint64_t id, const envelope& e) noexcept;
   void give_answers(subscription* s, bool all) noexcept;
+
+  // redis_repair.cc
+  void audit(server* s) noexcept;
+  void audited(op* o, core::err rc, const redis_reply& r) noexcept;
   void lose(const std::string& channel, uint64_t id) noexcept;
   void repair(subscription* s) noexcept;
   void repaired(op* o, core::err rc, const redis_reply& r) noexcept;
@@ -238,6 +248,7 @@ class redis_broker final : public broker {
   std::string nonce_head_;
   broker_timer timer_;
   bool is_closed_ = false;
+  bool was_ready_ = false;
 
   presence_table presence_;  // of this loop's clients
   std::string identity_;     // of the lease: NODE.LOOP.n

@@ -1,18 +1,10 @@
-// Hearing: subscriptions, messages, repair of holes, the audit after a reconnect. redis.cc says why
-// it is complete.
+// Hearing: subscriptions and messages. redis.cc says why nothing is missed.
 #include <algorithm>
 
 #include "broker/redis_impl.h"
 #include "core/log.h"
 
 namespace broker {
-namespace {
-
-constexpr uint32_t kBatch = 512;        // channels whose positions are asked in one call
-constexpr uint32_t kRepairPage = 1000;  // publications a read
-constexpr uint64_t kRepairBytes = 4u << 20;
-
-}  // namespace
 
 // ---- what the connection is told
 
@@ -42,6 +34,7 @@ void redis_broker::send_wants(server* s) noexcept {
 
 void redis_broker::on_messages_ready(server* s) noexcept {
   s->has_messages = true;
+  if (s->has_commands) s->why.clear();
   s->wants.clear();
   if (core::loop_index(home_) == 0 && s->index == 0)
     s->wants.push_back({0, true, options_.prefix + ":control"});
@@ -53,8 +46,11 @@ void redis_broker::on_messages_ready(server* s) noexcept {
 }
 
 // A subscribe that has no answer yet fails, the others wait for the connection.
-void redis_broker::on_messages_lost(server* s) noexcept {
+void redis_broker::on_messages_lost(server* s, std::string_view why) noexcept {
+  core::loop_counters(home_)->broker_lost_connections.add();
+  if (s->why.empty()) s->why = why;
   s->has_messages = false;
+  note_ready();
   s->must_audit = true;
   s->confirmations.clear();
   s->wants.clear();
@@ -189,65 +185,6 @@ void redis_broker::on_confirmed(server* s, std::string_view pubsub, bool is_in) 
   if (!is_closed_) audit(s);
 }
 
-// ---- the audit
-
-// Compares what we have with what is there, when everything is subscribed again.
-void redis_broker::audit(server* s) noexcept {
-  if (!s->must_audit || !s->has_commands || !s->has_messages || !s->confirmations.empty() ||
-      !s->wants.empty())
-    return;
-  s->must_audit = false;
-  std::unordered_map<uint32_t, std::vector<std::string>> by_partition;
-  for (const auto& [channel, sub] : subscriptions_) {
-    if (sub->cb != nullptr || server_of(channel) != s) continue;
-    if (!sub->has_history) {
-      sub->state = sub_state::live;
-      continue;
-    }
-    sub->state = sub_state::away;
-    by_partition[partition_of(channel)].push_back(channel);
-  }
-  for (auto& [partition, channels] : by_partition) {
-    for (size_t from = 0; from < channels.size(); from += kBatch) {
-      op* o = op_new(&redis_broker::audited, "", nullptr);
-      std::vector<std::string> keys = {partition_key(partition, 'g')};
-      for (size_t i = from; i < std::min<size_t>(channels.size(), from + kBatch); ++i) {
-        keys.push_back(key('m', channels[i]));
-        o->channels.push_back(channels[i]);
-      }
-      if (started(o, call(s, redis_script::positions, keys, {}, o)) == core::err::ok)
-        ++s->audits;
-      else
-        s->must_audit = true;
-    }
-  }
-}
-
-void redis_broker::audited(op* o, core::err rc, const redis_reply& r) noexcept {
-  server* s = o->at;
-  if (s->audits > 0) --s->audits;
-  const std::vector<std::string> channels = std::move(o->channels);
-  op_free(o);
-  if (rc != core::err::ok || r.count != 2 * channels.size()) {
-    s->must_audit = true;
-    return;
-  }
-  for (size_t i = 0; i < channels.size() && !is_closed_; ++i) {
-    const auto found = subscriptions_.find(channels[i]);
-    if (found == subscriptions_.end()) continue;
-    subscription* sub = found->second.get();
-    if (sub->state != sub_state::away) continue;
-    const uint64_t top = redis_u64(r.items[2 * i]);
-    if (sub->epoch != r.items[2 * i + 1].text || top < sub->told) {
-      lose(channels[i], sub->id);
-      continue;
-    }
-    sub->state = sub_state::live;
-    sub->heard = std::max(sub->heard, top);
-    if (sub->heard > sub->told) repair(sub);
-  }
-}
-
 // ---- hearing
 
 void redis_broker::on_message(server*, std::string_view pubsub, std::string_view payload) noexcept {
@@ -333,59 +270,6 @@ void redis_broker::give_answers(subscription* s, bool all) noexcept {
     if (is_closed_) return;  // the rest goes with the broker
     answer_publish(o);
   }
-}
-
-// Another epoch, or what the stream no longer has: the user begins anew.
-void redis_broker::lose(const std::string& channel, uint64_t id) noexcept {
-  if (subscription* s = find(channel, id)) {
-    s->state = sub_state::live;
-    give_answers(s, true);
-  }
-  if (!is_closed_ && find(channel, id) != nullptr) events_->on_lost(user_, channel);
-}
-
-void redis_broker::repair(subscription* s) noexcept {
-  s->state = sub_state::repairing;
-  op* o = op_new(&redis_broker::repaired, s->channel, nullptr);
-  o->subscription = s->id;
-  server* at = server_of(s->channel);
-  const std::vector<std::string> keys = {partition_key(partition_of(s->channel), 'g'),
-                                         key('m', s->channel), key('s', s->channel),
-                                         key('b', s->channel)};
-  const std::vector<std::string> arguments = {
-      std::to_string(s->told),      "0", std::to_string(kRepairPage),
-      std::to_string(kRepairBytes), "0", "0"};
-  if (started(o, call(at, redis_script::read, keys, arguments, o)) == core::err::ok) return;
-  s->state = sub_state::away;  // the audit brings it back
-  at->must_audit = true;
-}
-
-void redis_broker::repaired(op* o, core::err rc, const redis_reply& r) noexcept {
-  const std::string channel = std::move(o->channel);
-  const uint64_t id = o->subscription;
-  server* at = o->at;
-  op_free(o);
-  subscription* s = find(channel, id);
-  if (s == nullptr || s->state != sub_state::repairing) return;
-  if (rc != core::err::ok || r.count < 3) {
-    s->state = sub_state::away;
-    at->must_audit = true;
-    return;
-  }
-  s->state = sub_state::live;
-  if (r.items[1].text != s->epoch) return lose(channel, id);
-  for (uint32_t i = 3; i < r.count; ++i) {
-    envelope e;
-    if (envelope_read(r.items[i].text, &e) != core::err::ok || e.offset != s->told + 1)
-      return lose(channel, id);
-    s->told = e.offset;
-    if (!tell(channel, id, e)) return;
-    s = find(channel, id);
-  }
-  if (r.count == 3 && s->heard > s->told) return lose(channel, id);
-  give_answers(s, false);
-  s = is_closed_ ? nullptr : find(channel, id);
-  if (s != nullptr && s->state == sub_state::live && s->heard > s->told) repair(s);
 }
 
 }  // namespace broker

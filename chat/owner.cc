@@ -29,8 +29,7 @@ void begun(request* r, core::err rc) noexcept {
 }
 
 bool must_announce(const request* r) noexcept {
-  return r->is_first && channel_is_user_limited(r->channel) &&
-         !channel_is_personal(r->channel);
+  return r->is_first && channel_is_user_limited(r->channel) && !channel_is_personal(r->channel);
 }
 
 void tell_users(node_loop* n, const std::string& channel) noexcept {

@@ -214,8 +214,12 @@ void on_poll_closed(uv_handle_t* h) noexcept {
   conn* c = reinterpret_cast<conn*>(h);
   loop_enter(c->home);
   loop_metrics& m = c->home->counters;
-  m.connections_open.sub();
-  m.ended[static_cast<size_t>(c->why)].add();
+  if (c->side == conn_side::accepted) {
+    m.connections_open.sub();
+    m.ended[static_cast<size_t>(c->why)].add();
+  } else {
+    m.dialled_open.sub();
+  }
   const int fd = c->fd;
   c->events->on_closed(c, c->why);  // may free c; conn_peer() still knows the peer in it
   ::close(fd);
@@ -223,10 +227,11 @@ void on_poll_closed(uv_handle_t* h) noexcept {
 
 }  // namespace
 
-err conn_init(conn* c, loop* home, int fd, const conn_events* events,
-              uint32_t queue_bytes_max) noexcept {
+err conn_init(conn* c, loop* home, int fd, const conn_events* events, uint32_t queue_bytes_max,
+              conn_side side) noexcept {
   *c = conn{};
   c->home = home;
+  c->side = side;
   c->events = events;
   c->queue_bytes_max = queue_bytes_max;
   c->fd = fd;
@@ -239,8 +244,12 @@ err conn_init(conn* c, loop* home, int fd, const conn_events* events,
   }
   c->poll.data = nullptr;
   poll_for(c);
-  home->counters.connections_accepted.add();
-  home->counters.connections_open.add();
+  if (side == conn_side::accepted) {
+    home->counters.connections_accepted.add();
+    home->counters.connections_open.add();
+  } else {
+    home->counters.dialled_open.add();
+  }
   return err::ok;
 }
 

@@ -33,6 +33,8 @@ struct conn_events {
   void (*on_closed)(conn* c, end_reason why) noexcept;
 };
 
+// Who asked for the connection: a client, or we (to a server that we need).
+enum class conn_side : uint8_t { accepted, dialled };
 enum class conn_state : uint8_t { open, draining, closing };
 
 // Embedded in its user's struct. Invariant: queue_bytes is the sum of the unsent bytes of the
@@ -57,11 +59,12 @@ struct conn {
   bool is_read_paused;
   bool is_eof;     // the peer has shut its writing side
   uint8_t polled;  // what the socket is polled for: UV_READABLE, UV_WRITABLE
+  conn_side side;
 };
 
 // Takes the connected, non-blocking socket `fd`. TCP_NODELAY is set. On an error the fd is closed.
-err conn_init(conn* c, loop* home, int fd, const conn_events* events,
-              uint32_t queue_bytes_max) noexcept;
+err conn_init(conn* c, loop* home, int fd, const conn_events* events, uint32_t queue_bytes_max,
+              conn_side side = conn_side::accepted) noexcept;
 
 // Takes one reference of `f`; it is written at the end of the iteration. A closing or draining
 // connection drops it. Beyond queue_bytes_max the queue is dropped and the connection closed with

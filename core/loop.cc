@@ -104,7 +104,9 @@ void on_prepare(uv_prepare_t* h) noexcept {
   l->is_entered = false;
   const uint64_t now_us = l->clock->mono_us();
   note_lag(&l->lag_us, now_us - l->busy_since_us.exchange(0, std::memory_order_acq_rel));
-  if (l->is_stopping.load(std::memory_order_acquire) && l->counters.connections_open.get() == 0) {
+  const bool has_conns =
+      l->counters.connections_open.get() != 0 || l->counters.dialled_open.get() != 0;
+  if (l->is_stopping.load(std::memory_order_acquire) && !has_conns) {
     close_handles(l);
     return;
   }

@@ -76,7 +76,8 @@ enum class api_method : uint8_t {
 struct loop_metrics {
   // connections
   counter connections_accepted;
-  counter connections_open;   // TCP
+  counter connections_open;   // TCP, accepted
+  counter dialled_open;       // TCP, to servers that the node needs
   counter websockets_open;    // upgraded
   counter clients_connected;  // connect command accepted
   counter ended[static_cast<size_t>(end_reason::kCount)];
@@ -100,6 +101,13 @@ struct loop_metrics {
   counter mailbox_full;
   counter deliveries_behind;    // deliveries that met a full mailbox
   latency_histogram commit_us;  // publish accepted by the owner -> committed
+  // broker
+  counter broker_ready;             // 1 or 0
+  counter broker_lost_connections;  // that were in use
+  counter broker_audits;            // channels whose position was compared after that
+  counter broker_repairs;           // reads of a hole
+  counter broker_repaired;          // publications that came by a repair
+  counter broker_lost;              // channels whose continuity could not be kept
   // http
   counter http[static_cast<size_t>(http_route::kCount)][static_cast<size_t>(http_class::kCount)];
   latency_histogram http_us[static_cast<size_t>(http_route::kCount)];

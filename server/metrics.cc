@@ -210,6 +210,9 @@ void fill_build(const scrape& s, MetricFamily* f) {
        {"broker", s.n->config.has_redis ? "redis" : "local"}},
       1);
 }
+void fill_broker_ready(const scrape& s, MetricFamily* f) {
+  add(f, {}, node_broker_ready(s.n, s.store) ? 1 : 0);
+}
 void fill_draining(const scrape& s, MetricFamily* f) {
   add(f, {}, s.n->is_draining.load(std::memory_order_relaxed) ? 1 : 0);
 }
@@ -236,7 +239,8 @@ const metric_row kMetrics[] = {
      fill_memory},
     {"parley_connections_accepted_total", kCounter, "", "TCP connections accepted.",
      SUM_OF(connections_accepted)},
-    {"parley_connections_open", kGauge, "", "TCP connections open.", SUM_OF(connections_open)},
+    {"parley_connections_open", kGauge, "", "TCP connections of clients that are open.",
+     SUM_OF(connections_open)},
     {"parley_connections_ended_total", kCounter, "reason",
      "Connections that ended, by reason; see ERRORS.md.", fill_ended},
     {"parley_clients_connected", kGauge, "", "Clients whose connect command was accepted.",
@@ -281,6 +285,24 @@ const metric_row kMetrics[] = {
     {"parley_contexts_lent", kGauge, "",
      "Read and parse states that connections hold in the middle of a message.",
      SUM_OF(contexts_lent)},
+    {"parley_broker_ready", kGauge, "",
+     "1 while the broker carries messages on every loop; GET /ready says why it does not.",
+     fill_broker_ready},
+    {"parley_broker_connections_open", kGauge, "", "Connections to the broker's servers.",
+     SUM_OF(dialled_open)},
+    {"parley_broker_connections_lost_total", kCounter, "",
+     "Connections to the broker's servers that were in use and broke.",
+     SUM_OF(broker_lost_connections)},
+    {"parley_broker_audits_total", kCounter, "",
+     "Channels whose newest offset was compared with the broker's after a reconnect.",
+     SUM_OF(broker_audits)},
+    {"parley_broker_repairs_total", kCounter, "", "Reads that filled a hole in a channel.",
+     SUM_OF(broker_repairs)},
+    {"parley_broker_repaired_total", kCounter, "", "Publications that came by such a read.",
+     SUM_OF(broker_repaired)},
+    {"parley_broker_lost_total", kCounter, "",
+     "Channels whose subscribers were sent back (2500), as what they missed is not there any more.",
+     SUM_OF(broker_lost)},
     {"parley_loops", kGauge, "", "Event loops.", fill_loops},
     {"parley_loop_iterations_total", kCounter, "", "Iterations of the event loops.",
      SUM_OF(iterations)},

@@ -276,6 +276,13 @@ void log_started(const node* n) {
 
 }  // namespace
 
+bool node_broker_ready(const node* n, const store::store_stats& stats) noexcept {
+  if (!n->config.has_redis) return stats.is_ready;
+  size_t ready = 0;
+  for (core::loop* l : n->loops) ready += core::loop_counters(l)->broker_ready.get();
+  return ready == n->loops.size();
+}
+
 core::err node_start(settings&& s, node** out, std::string* why) noexcept {
   try {
     auto* n = new node;

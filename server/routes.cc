@@ -42,7 +42,7 @@ void answer_ready(http_exchange* x) noexcept {
   const node* n = x->server;
   const store::store_stats stats = n->history->stats();
   const bool is_draining = n->is_draining.load(std::memory_order_relaxed);
-  const bool is_broker_ready = n->chats[core::loop_index(x->here)]->bus->is_ready();
+  const bool is_broker_ready = node_broker_ready(n, stats);
   const bool is_ready = stats.is_ready && is_broker_ready && !is_draining;
   auto word = [](bool fact) { return fact ? "true" : "false"; };
   std::string body = "{\"ready\":";
@@ -51,6 +51,11 @@ void answer_ready(http_exchange* x) noexcept {
       .append(word(is_draining))
       .append(",\"broker\":{\"ready\":")
       .append(word(is_broker_ready));
+  if (!is_broker_ready) {
+    const std::string why = n->chats[core::loop_index(x->here)]->bus->why_not_ready();
+    body.append(",\"why\":");
+    proto::json_string(&body, why.empty() ? "another event loop is not connected yet" : why);
+  }
   body.append("},\"store\":{\"ready\":")
       .append(word(stats.is_ready))
       .append(",\"queue\":")

@@ -29,6 +29,9 @@ struct node {
   int64_t started_ms = 0;
 };
 
+// Do all loops have a broker that carries messages? Any thread.
+bool node_broker_ready(const node* n, const store::store_stats& stats) noexcept;
+
 // Opens store, loops and listeners and starts serving. On an error everything is undone and *why is
 // a sentence for the user.
 core::err node_start(settings&& s, node** out, std::string* why) noexcept;

@@ -25,8 +25,9 @@ void make_broker(making* m) {
         broker::redis_url_read_files(&s->redis, &why) != core::err::ok)
       m->problem("broker: " + why);
     else if (s->redis.topology != broker::redis_topology::servers)
-      m->problem("broker: this version speaks to single servers (redis://, rediss://, "
-                 "redis+unix://), not to Sentinel or a cluster");
+      m->problem(
+          "broker: this version speaks to single servers (redis://, rediss://, "
+          "redis+unix://), not to Sentinel or a cluster");
   } else if (bus != "local") {
     m->problem("broker must be `local` or a URL as redis://HOST:PORT, not \"" +
                bus.substr(0, bus.find(':')) + "\"");
@@ -60,9 +61,10 @@ void make_store(making* m) {
   if (s->store == store_kind::none && !s->has_redis)
     m->problem("store `none` keeps no history: it goes with the broker redis://, whose streams do");
   if (s->store != store_kind::none && s->has_redis)
-    m->problem("the broker redis:// goes with the store `none` (its streams are the history), not "
-               "with `" +
-               url.substr(0, url.find(':')) + "`, which one node has for itself");
+    m->problem(
+        "the broker redis:// goes with the store `none` (its streams are the history), not "
+        "with `" +
+        url.substr(0, url.find(':')) + "`, which one node has for itself");
   s->sqlite.is_full_sync = m->text("store.sqlite_sync") != "normal";
   s->sqlite.readers = m->number("store.sqlite_readers");
   s->sqlite.queue_max = m->number("store.queue_max");

@@ -24,7 +24,7 @@ struct settings {
   store_kind store = store_kind::sqlite;
   store::sqlite_options sqlite;  // path default "parley.sqlite"
   uint64_t store_bytes_max = 0;  // 0: memory takes its default, sqlite has no bound but the disk
-  bool has_redis = false;  // else the broker is `local`
+  bool has_redis = false;        // else the broker is `local`
   broker::redis_url redis;
   std::string redis_prefix;
   uint32_t redis_partitions = 128;

@@ -1,5 +1,5 @@
-// One making of settings, for the settings*.cc only: values with where they came from go in, settings
-// and every problem come out.
+// One making of settings, for the settings*.cc only: values with where they came from go in,
+// settings and every problem come out.
 #pragma once
 
 #include <string>

@@ -136,8 +136,8 @@ void make_namespaces(making* m) {
   if (m->out->store == store_kind::none) {
     const uint64_t most = m->number("broker.history_size_max");
     for (chat::namespace_settings& ns : s->namespaces) {
-      if (ns.has_history && (ns.keep.size_max == store::retention::kForever ||
-                             ns.keep.size_max > most))
+      if (ns.has_history &&
+          (ns.keep.size_max == store::retention::kForever || ns.keep.size_max > most))
         ns.keep.size_max = most;
     }
   }

@@ -302,7 +302,7 @@ TEST_P(broker_contract, keeps_one_order_per_channel) {
     }
     if (e.what == "published") {
       ASSERT_EQ(e.published.offset, ++answered[i]);
-      ASSERT_EQ(told[i], answered[i]) << "the event comes before the answer";
+      ASSERT_GE(told[i], answered[i]) << "the event comes before the answer";
     }
   }
 }
@@ -457,6 +457,7 @@ TEST_P(broker_contract, calls_nobody_after_close) {
   subscribe("a");
   run([&] {
     EXPECT_TRUE(bus()->is_ready());
+    EXPECT_EQ(bus()->why_not_ready(), "");
     EXPECT_EQ(bus()->control("x"), core::err::ok);
     const auto published = [](void*, broker::publish_result&&) noexcept { ADD_FAILURE(); };
     const auto positioned = [](void*, core::err, const store::position&) noexcept {
@@ -471,6 +472,7 @@ TEST_P(broker_contract, calls_nobody_after_close) {
     bus()->close();
     bus()->close();
     EXPECT_FALSE(bus()->is_ready());
+    EXPECT_NE(bus()->why_not_ready(), "");
     EXPECT_EQ(bus()->publish(message("a", "x"), published, nullptr), core::err::closed);
     EXPECT_EQ(bus()->subscribe("a", true, positioned, nullptr), core::err::closed);
     EXPECT_EQ(bus()->subscribe("a", false, positioned, nullptr), core::err::closed);

@@ -54,6 +54,11 @@ class test_node {
     run([&] { is = bus_->is_ready(); });
     return is;
   }
+  std::string why() {
+    std::string text;
+    run([&] { text = bus_->why_not_ready(); });
+    return text;
+  }
   bool becomes_ready() {
     return within(10'000, [&] { return is_ready(); });
   }
@@ -307,6 +312,15 @@ TEST_F(redis_test, repairs_what_killed_subscriptions_lose) {
   }
   expect_row(b_->offsets("room"), first, 200);
   expect_row(a_->offsets("room"), first, 200);
+  const core::loop_metrics* counted = core::loop_counters(b_->home());
+  EXPECT_GE(counted->broker_lost_connections.get(), 5u);
+  EXPECT_GE(counted->broker_audits.get(), 5u);
+  EXPECT_GE(counted->broker_repairs.get(), 5u);
+  EXPECT_GE(counted->broker_repaired.get(), 5u * 20);
+  EXPECT_EQ(counted->broker_lost.get(), 0u);
+  EXPECT_EQ(counted->broker_ready.get(), 1u);
+  EXPECT_EQ(counted->connections_open.get(), 0u);
+  EXPECT_EQ(counted->dialled_open.get(), 2u);
   EXPECT_EQ(a_->said.count("lost") + b_->said.count("lost"), 0u);
 }
 
@@ -348,6 +362,7 @@ TEST_F(redis_test, begins_a_new_epoch_when_the_server_has_restarted) {
   b_->said.wait("event", 1);
   redis_->kill();
   ASSERT_TRUE(test_node::within(5000, [&] { return !a_->is_ready() && !b_->is_ready(); }));
+  EXPECT_NE(a_->why().find("redis at unix:"), std::string::npos) << a_->why();
   EXPECT_EQ(a_->publish(message("room", "refused")).rc, core::err::unavailable);
   redis_->start();
   a_->said.wait("lost", 1, "room");
@@ -520,6 +535,90 @@ TEST_F(redis_test, keeps_users_channels_and_read_markers) {
   });
   EXPECT_EQ(list("alice").channels.size(), 1u);
   EXPECT_TRUE(list("nobody").channels.empty());
+}
+
+TEST_F(redis_test, counts_what_nobody_has_read_although_offsets_begin_high) {
+  std::unique_ptr<store::store> lists(broker::open_redis_lists(a_->bus()));
+  const auto done = [&](auto call) {
+    pending<core::err> p{.home = a_->home()};
+    a_->run([&] { EXPECT_EQ(call(&p), core::err::ok); });
+    EXPECT_EQ(p.wait(), core::err::ok);
+  };
+  const auto unread = [&] {
+    pending<store::user_channels_result> p{.home = a_->home()};
+    a_->run([&] {
+      EXPECT_EQ(lists->user_channels(a_->home(), "bob", 9,
+                                     pending<store::user_channels_result>::answered, &p),
+                core::err::ok);
+    });
+    return p.wait().channels.at(0).unread;
+  };
+  done([&](void* p) {
+    return lists->add_user_channel(a_->home(), {"bob"}, "room", store_test::done_answered, p);
+  });
+  EXPECT_EQ(unread(), 0u);
+  uint64_t last = 0;
+  for (int i = 0; i < 5; ++i) {
+    const auto r = a_->publish(message("room", "x"));
+    EXPECT_EQ(r.is_first, i == 0);
+    last = r.offset;
+  }
+  EXPECT_EQ(unread(), 5u);
+  done([&](void* p) {
+    return lists->mark_read(a_->home(), "bob", "room", last - 2, store_test::done_answered, p);
+  });
+  EXPECT_EQ(unread(), 2u);
+
+  redis_->kill();  // a new epoch: offsets jump
+  redis_->start();
+  ASSERT_TRUE(test_node::within(10'000, [&] { return a_->is_ready() && a_->why().empty(); }));
+  EXPECT_EQ(unread(), 2u);
+  const auto next = a_->publish(message("room", "x"));
+  EXPECT_GT(next.offset, last + 1000);
+  EXPECT_FALSE(next.is_first);
+  EXPECT_EQ(unread(), 3u);
+  done([&](void* p) {
+    return lists->mark_read(a_->home(), "bob", "room", next.offset, store_test::done_answered, p);
+  });
+  EXPECT_EQ(unread(), 0u);
+}
+
+TEST_F(redis_test, says_that_a_repeated_first_message_is_the_first) {
+  broker::publish_request m = message("room", "x");
+  m.key_scope = "k";
+  m.key_hash = std::string(32, 'h');
+  m.key_ttl_ms = 60'000;
+  EXPECT_TRUE(a_->publish(m).is_first);
+  const auto again = b_->publish(m);
+  EXPECT_TRUE(again.is_duplicate);
+  EXPECT_TRUE(again.is_first);
+  EXPECT_FALSE(b_->publish(message("room", "y")).is_first);
+}
+
+TEST_F(redis_test, refuses_a_server_that_evicts_keys_until_it_does_not) {
+  EXPECT_EQ(a_->why(), "");
+  redis_->call({"CONFIG", "SET", "maxmemory", "100mb"});
+  redis_->call({"CONFIG", "SET", "maxmemory-policy", "allkeys-lru"});
+  redis_->call({"CLIENT", "KILL", "TYPE", "normal"});
+  ASSERT_TRUE(test_node::within(5000, [&] {
+    return a_->why().find("maxmemory-policy allkeys-lru") != std::string::npos;
+  })) << a_->why();
+  EXPECT_EQ(a_->publish(message("room", "x")).rc, core::err::unavailable);
+  redis_->call({"CONFIG", "SET", "maxmemory-policy", "noeviction"});
+  EXPECT_TRUE(a_->becomes_ready()) << a_->why();
+  EXPECT_EQ(a_->why(), "");
+  EXPECT_EQ(a_->publish(message("room", "x")).rc, core::err::ok);
+}
+
+TEST_F(redis_test, refuses_a_server_whose_keys_are_laid_out_otherwise) {
+  EXPECT_EQ(redis_->call({"GET", "parley:layout"}), "\"1 128 0/1\"");
+  redis_->call({"SET", "parley:layout", "1 64 0/1"});
+  redis_->call({"CLIENT", "KILL", "TYPE", "normal"});
+  ASSERT_TRUE(test_node::within(5000, [&] {
+    return a_->why().find("laid out as \"1 64 0/1\"") != std::string::npos;
+  })) << a_->why();
+  redis_->call({"SET", "parley:layout", "1 128 0/1"});
+  EXPECT_TRUE(a_->becomes_ready()) << a_->why();
 }
 
 }  // namespace

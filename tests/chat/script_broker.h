@@ -93,6 +93,7 @@ class script_broker : public broker::broker {
     return core::err::ok;
   }
   bool is_ready() noexcept override { return true; }
+  std::string why_not_ready() noexcept override { return {}; }
   void close() noexcept override {}
 
   // The steps. commit: the oldest uncommitted publication gets its offset and is readable. tell:

@@ -373,7 +373,9 @@ TEST_F(api_http_test, parallel_reads_beyond_one_answer) {
     EXPECT_GT(count_of(out, "{\"history\":"), 5u);
     EXPECT_GT(count_of(out, "{\"error\":{\"code\":106,"), 5u);
     EXPECT_LT(out.size(), 8u << 20);
-    if (parallel == "true") EXPECT_EQ(count_of(out, "{\"publish\":{\"offset\":1,"), 1u);
+    if (parallel == "true") {
+      EXPECT_EQ(count_of(out, "{\"publish\":{\"offset\":1,"), 1u);
+    }
   }
 }
 
