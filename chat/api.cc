@@ -1,74 +1,19 @@
 // The server API's operations: publications and questions go to a channel's owner; operations on
-// users and counts visit every loop.
-//
-// A tour is one message that goes from loop to loop and comes back. The slots of all its steps are
-// reserved before it starts, so it either makes the whole way or is refused with nothing done.
+// users and counts visit every loop, and the other nodes.
 #include "chat/api.h"
 
 #include <algorithm>
 
+#include "chat/control_bytes.h"
+#include "chat/roster.h"
 #include "chat/session.h"
+#include "chat/tour.h"
 #include "core/hash.h"
 #include "core/limits.h"
 #include "core/log.h"
 
 namespace chat {
 namespace {
-
-struct tour : core::msg {
-  node_loop* origin = nullptr;
-  uint32_t visited = 0;
-  virtual ~tour() = default;
-  virtual void visit(node_loop* here) noexcept = 0;
-  virtual void finish() noexcept = 0;  // at the origin
-};
-
-// The loop of step i: the origin first, then the others in their order.
-core::loop* tour_stop(const tour* t, uint32_t i) noexcept {
-  return (*t->origin->loops)[(t->origin->index + i) % t->origin->loops->size()];
-}
-
-void tour_go_on(tour* t, node_loop* here) noexcept {
-  t->visit(here);
-  const auto loops = static_cast<uint32_t>(here->loops->size());
-  if (loops == 1) {
-    t->finish();
-    delete t;
-    return;
-  }
-  core::loop_post_reserved(tour_stop(t, ++t->visited),
-                           t);  // after the last one comes the origin again
-}
-
-void tour_run(core::loop* here, core::msg* m) noexcept {
-  auto* t = static_cast<tour*>(m);
-  if (t->visited < t->origin->loops->size()) {
-    tour_go_on(t, node_loop_of(here));
-    return;
-  }
-  t->finish();
-  delete t;
-}
-
-// False: no room, t has been deleted.
-bool tour_start(tour* t, node_loop* origin) noexcept {
-  t->origin = origin;
-  t->run = tour_run;
-  t->drop = [](core::msg* m) noexcept { delete static_cast<tour*>(m); };
-  const auto loops = static_cast<uint32_t>(origin->loops->size());
-  uint32_t reserved = 0;
-  if (loops > 1) {
-    while (reserved < loops && core::loop_reserve(tour_stop(t, reserved), 1)) ++reserved;
-    if (reserved < loops) {
-      while (reserved > 0) core::loop_unreserve(tour_stop(t, --reserved), 1);
-      origin->counters->mailbox_full.add();
-      delete t;
-      return false;
-    }
-  }
-  tour_go_on(t, origin);
-  return true;
-}
 
 error rule_error(channel_rule rule) noexcept {
   switch (rule) {
@@ -193,34 +138,64 @@ struct user_tour final : tour {
   error code = error::ok;
   api_code_cb cb = nullptr;
   void* user = nullptr;
-  void visit(node_loop* here) noexcept override { apply(here, op); }
+  bool visit(node_loop* here) noexcept override {
+    apply(here, op);
+    return true;
+  }
   void finish() noexcept override {
     if (cb != nullptr) cb(user, code);
   }
 };
 
+// On loop 0 it waits for the answers of the other nodes.
 struct channels_tour final : tour {
   std::string pattern;
   std::vector<channel_count> found;
+  error code = error::ok;
+  node_loop* asked_at = nullptr;
   api_channels_cb cb = nullptr;
   void* user = nullptr;
-  void visit(node_loop* here) noexcept override { owner_channels(here->owned, pattern, &found); }
-  void finish() noexcept override { cb(user, error::ok, found); }
+  bool visit(node_loop* here) noexcept override {
+    owner_channels(here->owned, pattern, &found);
+    if (here->others == nullptr || roster_is_alone(here->others)) return true;
+    asked_at = here;
+    if (roster_ask_channels(here->others, pattern, on_others, this) == core::err::ok) return false;
+    code = error::internal;
+    return true;
+  }
+  static void on_others(void* self, error code, std::vector<channel_count>&& more) noexcept {
+    auto* t = static_cast<channels_tour*>(self);
+    t->code = code;
+    for (channel_count& c : more) t->found.push_back(std::move(c));
+    tour_go_on(t, t->asked_at);
+  }
+  // A channel may have subscribers on several nodes.
+  void finish() noexcept override {
+    std::sort(found.begin(), found.end(),
+              [](const channel_count& a, const channel_count& b) { return a.channel < b.channel; });
+    size_t kept = 0;
+    for (size_t i = 0; i < found.size(); ++i) {
+      if (kept > 0 && found[kept - 1].channel == found[i].channel)
+        found[kept - 1].clients += found[i].clients;
+      else if (kept++ != i)
+        found[kept - 1] = std::move(found[i]);
+    }
+    found.resize(kept);
+    cb(user, code, found);
+  }
 };
 
 struct info_tour final : tour {
-  api_info_result sum;
+  std::vector<node_status> nodes = std::vector<node_status>(1);  // this one first
   api_info_cb cb = nullptr;
   void* user = nullptr;
-  void visit(node_loop* here) noexcept override {
-    uint32_t channels, subscriptions;
-    owner_totals(here->owned, &channels, &subscriptions);
-    sum.channels += channels;
-    sum.subscriptions += subscriptions;
-    sum.clients += sessions_count(here->clients);
-    sum.users += sessions_users(here->clients);
+  bool visit(node_loop* here) noexcept override {
+    roster_add(here, &nodes.front());
+    if (here->others == nullptr) return true;
+    for (node_status& s : roster_others(here->others)) nodes.push_back(std::move(s));
+    return true;
   }
-  void finish() noexcept override { cb(user, error::ok, sum); }
+  void finish() noexcept override { cb(user, error::ok, nodes); }
 };
 
 }  // namespace
@@ -308,12 +283,17 @@ void api_channels(node_loop* n, std::string_view pattern, api_channels_cb cb, vo
 
 void api_info(node_loop* n, api_info_cb cb, void* user) noexcept {
   auto* t = new info_tour;
+  t->nodes.front() = roster_self(n);
   t->cb = cb;
   t->user = user;
   if (!tour_start(t, n)) cb(user, error::too_many_requests, {});
 }
 
 void api_control(node_loop* n, std::string_view bytes) noexcept {
+  if (!bytes.empty() && static_cast<control_kind>(bytes[0]) != control_kind::user_op) {
+    if (n->others != nullptr) roster_hear(n->others, bytes);
+    return;
+  }
   auto* t = new user_tour;
   if (!api_user_decode(bytes, &t->op)) {
     core::log_warn("a control message of another node is not understood",

@@ -10,6 +10,7 @@
 #include "chat/node.h"
 #include "chat/owner.h"
 #include "chat/request.h"
+#include "chat/roster.h"
 
 namespace chat {
 
@@ -62,15 +63,14 @@ struct api_user_op {
 using api_code_cb = void (*)(void* user, error code) noexcept;
 void api_user(node_loop* n, api_user_op&& op, api_code_cb cb, void* user) noexcept;
 
+// Of all nodes; internal: one of them did not answer, and `channels` is what the others have.
 using api_channels_cb = void (*)(void* user, error code,
                                  const std::vector<channel_count>& channels) noexcept;
 void api_channels(node_loop* n, std::string_view pattern, api_channels_cb cb, void* user) noexcept;
 
-// users: of all loops added up, so a user with clients on two loops counts on both.
-struct api_info_result {
-  uint32_t clients = 0, users = 0, channels = 0, subscriptions = 0;
-};
-using api_info_cb = void (*)(void* user, error code, const api_info_result& r) noexcept;
+// This node first, then the others as they said last.
+using api_info_cb = void (*)(void* user, error code,
+                             const std::vector<node_status>& nodes) noexcept;
 void api_info(node_loop* n, api_info_cb cb, void* user) noexcept;
 
 // What another node's api_user() sent by broker control; bytes that are no such message are ignored

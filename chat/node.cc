@@ -6,6 +6,7 @@
 #include "chat/hub.h"
 #include "chat/owner.h"
 #include "chat/request.h"
+#include "chat/roster.h"
 #include "chat/session.h"
 #include "core/assert.h"
 
@@ -89,11 +90,13 @@ node_loop* node_loop_new(const settings* config, core::loop* self,
       n->history = n->lists = backends->open_lists(backends->user, n->bus);
   }
   n->clients = sessions_new(n);
+  if (n->index == 0 && backends != nullptr) n->others = roster_new(n);
   return n;
 }
 
 void node_loop_free(node_loop* n) noexcept {
   sessions_free(n->clients);
+  roster_free(n->others);
   n->bus->close();  // no callback after it
   owner_free(n->owned);
   hub_free(n->local);

@@ -20,6 +20,7 @@ namespace chat {
 
 struct hub;       // local subscribers, chat/hub.h
 struct owner;     // channels this loop owns, chat/owner.h
+struct roster;    // the other nodes, chat/roster.h
 struct sessions;  // clients of this loop, chat/session.h
 struct unsent;    // requests that met a full mailbox and must not be lost, chat/request.h
 
@@ -40,7 +41,8 @@ struct node_loop {
   owner* owned = nullptr;
   sessions* clients = nullptr;
   unsent* waiting = nullptr;
-  std::string scratch;  // for encoding; empty between uses
+  roster* others = nullptr;  // on loop 0, when there can be any
+  std::string scratch;       // for encoding; empty between uses
 };
 
 // Where a loop's broker comes from when it is not the local one, and, if not null, what keeps the

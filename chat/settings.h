@@ -44,6 +44,8 @@ struct settings {
   bool has_personal_channel = true;  // connect subscribes user U to "#U"
   std::string version;               // told in connect replies
   std::string node_name;
+  std::string node_id;     // of this start
+  int64_t started_ms = 0;  // Unix time
   uint32_t ping_ms = 25'000, pong_wait_ms = 10'000;
   uint32_t queue_bytes_max = 1024 * 1024;  // out-queue of a connection
   uint32_t recovery_bytes_max =

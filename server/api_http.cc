@@ -242,29 +242,31 @@ void on_channels(void* user, chat::error code,
   finish(s, code);
 }
 
-void on_info(void* user, chat::error code, const chat::api_info_result& i) noexcept {
+void on_info(void* user, chat::error code, const std::vector<chat::node_status>& nodes) noexcept {
   auto* s = static_cast<step*>(user);
   if (is_late(s)) return;
-  const node* n = s->of->x->server;
-  s->result = "{\"nodes\":[{\"uid\":";
-  proto::json_string(&s->result, n->id);
-  s->result.append(",\"name\":");
-  proto::json_string(&s->result, n->config.chat.node_name);
-  s->result.append(",\"version\":");
-  proto::json_string(&s->result, n->config.chat.version);
-  const std::pair<std::string_view, uint64_t> numbers[] = {
-      {"num_clients", i.clients},
-      {"num_users", i.users},
-      {"num_channels", i.channels},
-      {"num_subs", i.subscriptions},
-      {"uptime", static_cast<uint64_t>(
-                     std::max<int64_t>(0, core::system_clock()->wall_ms() - n->started_ms)) /
-                     1000}};
-  for (const auto& [name, value] : numbers) {
-    s->result.append(",\"").append(name).append("\":");
-    proto::json_u64(&s->result, value);
+  const int64_t now_ms = core::system_clock()->wall_ms();
+  s->result = "{\"nodes\":[";
+  for (const chat::node_status& n : nodes) {
+    s->result.append(s->result.back() == '[' ? "{\"uid\":" : ",{\"uid\":");
+    proto::json_string(&s->result, n.id);
+    s->result.append(",\"name\":");
+    proto::json_string(&s->result, n.name);
+    s->result.append(",\"version\":");
+    proto::json_string(&s->result, n.version);
+    const std::pair<std::string_view, uint64_t> numbers[] = {
+        {"num_clients", n.clients},
+        {"num_users", n.users},
+        {"num_channels", n.channels},
+        {"num_subs", n.subscriptions},
+        {"uptime", static_cast<uint64_t>(std::max<int64_t>(0, now_ms - n.started_ms)) / 1000}};
+    for (const auto& [name, value] : numbers) {
+      s->result.append(",\"").append(name).append("\":");
+      proto::json_u64(&s->result, value);
+    }
+    s->result.push_back('}');
   }
-  s->result.append("}]}");
+  s->result.append("]}");
   finish(s, code);
 }
 

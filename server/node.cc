@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "chat/roster.h"
 #include "chat/session.h"
 #include "core/log.h"
 #include "core/uuid.h"
@@ -169,13 +170,19 @@ broker::broker* open_bus(void* user, core::loop* self, const broker::broker_even
   o.resolver = n->resolver;
   o.prefix = n->config.redis_prefix;
   o.partitions = n->config.redis_partitions;
-  o.node = n->id;
+  o.node = n->config.chat.node_id;
   o.clock = n->config.chat.clock;
   return broker::open_redis(o, self, events, owner);
 }
 
 store::store* open_lists(void*, broker::broker* bus) noexcept {
   return broker::open_redis_lists(bus);
+}
+
+// While the connections are there.
+void say_goodbye(core::loop* l, void* user) noexcept {
+  chat::node_loop* part = static_cast<node*>(user)->chats[core::loop_index(l)];
+  if (part != nullptr && part->others != nullptr) chat::roster_leave(part->others);
 }
 
 // The connections to a broker keep a loop alive.
@@ -237,7 +244,11 @@ void take_apart(node* n) {
   // every loop.
   for (size_t i = 0; n->group != nullptr && i <= n->loops.size(); ++i) wait_for_loops(n);
   if (n->group != nullptr) {
-    if (!n->loops.empty()) call_on_all(n, close_bus, n);
+    if (!n->loops.empty()) {
+      call_on_all(n, say_goodbye, n);
+      wait_for_loops(n);
+      call_on_all(n, close_bus, n);
+    }
     core::loop_group_stop(n->group);
     core::loop_group_free(n->group);
   }
@@ -260,7 +271,7 @@ void log_started(const node* n) {
                   {"broker", s.has_redis ? "redis" : "local"},
                   {"version", s.chat.version},
                   {"node", s.chat.node_name},
-                  {"node_id", n->id}});
+                  {"node_id", s.chat.node_id}});
   if (s.chat.is_insecure) {
     core::log_warn(
         "INSECURE: clients need no token and may do everything in every channel; for development "
@@ -287,10 +298,10 @@ core::err node_start(settings&& s, node** out, std::string* why) noexcept {
   try {
     auto* n = new node;
     n->config = std::move(s);
-    n->started_ms = core::system_clock()->wall_ms();
+    n->config.chat.started_ms = core::system_clock()->wall_ms();
     uint8_t id[core::kUuidBytes];
     core::uuid_fill(core::system_random(), id);
-    n->id = core::uuid_text(id);
+    n->config.chat.node_id = core::uuid_text(id);
     if (n->config.loops == 0) n->config.loops = process_cores();
     core::err rc = core::listener_probe(&n->config.listen, why);
     if (rc == core::err::ok) rc = open_store(n, why);

@@ -16,7 +16,6 @@ namespace server {
 
 struct node {
   settings config;
-  std::string id;  // random for each start
   core::loop_group* group = nullptr;
   std::vector<core::loop*> loops;
   std::vector<chat::node_loop*> chats;     // by loop
@@ -26,7 +25,6 @@ struct node {
   broker::redis_tls* tls = nullptr;            // and TLS to it
   std::atomic<bool> is_draining{false};  // /ready answers 503, new WebSockets are refused with 503
   std::atomic<uint64_t> connections{0};  // open TCP connections of all loops
-  int64_t started_ms = 0;
 };
 
 // Do all loops have a broker that carries messages? Any thread.

@@ -99,6 +99,18 @@ class api_test : public testing::Test {
     EXPECT_EQ(a.answers, 1);
     return a;
   }
+  chat::node_status own_status(uint32_t loop) {
+    std::vector<chat::node_status> nodes;
+    chat::api_info(
+        w->at(loop),
+        [](void* user, error, const std::vector<chat::node_status>& all) noexcept {
+          *static_cast<std::vector<chat::node_status>*>(user) = all;
+        },
+        &nodes);
+    w->run();
+    EXPECT_EQ(nodes.size(), 1u);
+    return nodes.at(0);
+  }
   fake_client* client(uint32_t loop, const std::string& channel) {
     clients.push_back(std::make_unique<fake_client>());
     fake_client* c = clients.back().get();
@@ -250,14 +262,7 @@ TEST_F(api_test, ChannelsAndInfoGatherAllLoops) {
     ASSERT_EQ(a.answers, 1);
     ASSERT_EQ(a.found.size(), 4u);
     for (const auto& c : a.found) EXPECT_EQ(c.clients, 2u);
-    chat::api_info_result info;
-    chat::api_info(
-        w->at(from),
-        [](void* user, error, const chat::api_info_result& r) noexcept {
-          *static_cast<chat::api_info_result*>(user) = r;
-        },
-        &info);
-    w->run();
+    const chat::node_status info = own_status(from);
     EXPECT_EQ(info.channels, 4u);
     EXPECT_EQ(info.subscriptions, 8u);
     EXPECT_EQ(info.clients, 0u);  // fakes are no sessions
@@ -388,15 +393,7 @@ TEST_F(api_user_test, InfoCountsClients) {
   connect(0);
   connect(1);
   connect(1);
-  chat::api_info_result info;
-  chat::api_info(
-      w->at(0),
-      [](void* to, error, const chat::api_info_result& r) noexcept {
-        *static_cast<chat::api_info_result*>(to) = r;
-      },
-      &info);
-  w->run();
-  EXPECT_EQ(info.clients, 3u);
+  EXPECT_EQ(own_status(0).clients, 3u);
 }
 
 TEST_F(api_user_test, OtherNodesAreToldAndDoTheSame) {

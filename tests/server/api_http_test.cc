@@ -265,9 +265,10 @@ TEST_F(api_http_test, presence_channels_info) {
   EXPECT_EQ(call("channels", R"({"pattern":"b*"})"),
             R"({"result":{"channels":{"b":{"num_clients":1}}}})");
   const string info = call("info", "{}");
-  EXPECT_TRUE(info.starts_with("{\"result\":{\"nodes\":[{\"uid\":" + in_quotes(n->id) +
-                               R"(,"name":"here","version":"9.9","num_clients":3,)"
-                               R"("num_users":1,"num_channels":2,"num_subs":3,"uptime":)"))
+  EXPECT_TRUE(
+      info.starts_with("{\"result\":{\"nodes\":[{\"uid\":" + in_quotes(n->config.chat.node_id) +
+                       R"(,"name":"here","version":"9.9","num_clients":3,)"
+                       R"("num_users":1,"num_channels":2,"num_subs":3,"uptime":)"))
       << info;
 }
 

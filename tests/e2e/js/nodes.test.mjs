@@ -136,3 +136,29 @@ test('Redis away: connections stay, publishes fail at once and say so, and all h
   assert.equal(await metric(nodes.nodes[0], 'parley_broker_ready'), 1);
   assert.ok(await metric(nodes.nodes[0], 'parley_broker_connections_lost_total') >= 1);
 });
+
+test('the server API knows all nodes and all their channels, and reaches users on any of them', { skip }, async () => {
+  const name = channelName();
+  const there = user('there', { url: nodes.nodes[1].url });
+  const sub = there.newSubscription(name);
+  there.connect();
+  await subscribed(sub);
+  const second = user('second', { url: nodes.nodes[2].url }).newSubscription(name);
+  open.at(-1).connect();
+  await subscribed(second);
+  const here = nodes.nodes[0];
+  await eventually(async () => {
+    const { body } = await here.api('info', {});
+    assert.equal(body.result.nodes.length, 3);
+    assert.equal(body.result.nodes.reduce((sum, n) => sum + n.num_clients, 0), 2);
+    assert.equal(new Set(body.result.nodes.map((n) => n.uid)).size, 3);
+  });
+  const { body } = await here.api('channels', { pattern: name });
+  assert.deepEqual(body.result, { channels: { [name]: { num_clients: 2 } } });
+  const off = next(sub, 'unsubscribed');
+  await here.api('unsubscribe', { user: 'there', channel: name });
+  assert.equal((await off).code, 2000);
+  const gone = next(there, 'disconnected');
+  await here.api('disconnect', { user: 'there' });
+  assert.equal((await gone).code, 3503);
+});
