@@ -67,6 +67,7 @@ uint32_t sessions_unsubscribe(sessions* all, const session_filter& f, std::strin
                               uint32_t code, std::string_view text) noexcept {
   uint32_t touched = 0;
   for (session* s : matching(all, f)) {
+    forget_sent_back(s, channel);
     subscription* sub = subscription_find(s, channel);
     if (sub == nullptr) continue;
     if (subscription_is_late(sub)) continue;  // is being undone

@@ -147,6 +147,9 @@ void take_line(session* s, char* line, uint32_t len) noexcept {
   if (c.kind == proto::command_kind::pong) return;
   s->node->counters->messages_in.add();
   const bool is_first = s->state == session_state::fresh;
+  // SDKs send subscribes behind a connect without waiting for its answer. They are no offence when
+  // it was refused.
+  if (is_first && s->is_refused && c.kind != proto::command_kind::connect) return;
   if (c.kind == proto::command_kind::send && !is_first) {
     session_end_behind(s, core::end_reason::not_available);
     return;

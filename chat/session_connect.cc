@@ -50,6 +50,7 @@ void finish_connect(session* s) noexcept {
     // session.
     std::string out;
     s->state = session_state::fresh;
+    s->is_refused = true;
     s->ping_ms = now_ms(s) + core::kStaleMsMax;  // to try again
     while (!s->subs.empty()) subscription_remove(s, &s->subs.back());
     session_leave_user(s);
@@ -132,7 +133,8 @@ void add_wanted(std::vector<wanted>* list, const proto::token_sub& sub,
 void command_connect(session* s, const proto::command& c) noexcept {
   const settings& config = config_of(s);
   proto::token_claims claims;
-  if (!take_token(s, c, &claims)) return;
+  s->is_refused = !take_token(s, c, &claims);
+  if (s->is_refused) return;
   if (!session_join_user(s, claims.sub)) {
     session_end(s, core::end_reason::connection_limit);
     return;

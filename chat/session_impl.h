@@ -110,6 +110,9 @@ struct session {
   std::unique_ptr<std::string> info;  // raw JSON of the token, when it has one
   std::unique_ptr<connect_part> connecting;
   std::unique_ptr<std::deque<deferred_command>> deferred;
+  // Channels whose subscription the server ended with "insufficient state": the client is about to
+  // come again, and what it sends until then is refused as temporary.
+  std::unique_ptr<std::vector<std::string>> sent_back;
   operation* oldest = nullptr;  // by due_ms
   operation* newest = nullptr;
   uint64_t ping_ms = 0;     // next ping; while a pong is awaited, its deadline
@@ -127,6 +130,7 @@ struct session {
   bool is_pong_due = false;
   bool is_draining_deferred = false;
   bool must_drain_again = false;
+  bool is_refused = false;  // the last connect was; what was sent behind it is dropped
 };
 
 struct sessions {
@@ -265,6 +269,10 @@ struct subscribe_options {
 };
 void subscription_begin(session* s, std::string_view channel, uint16_t ns,
                         subscribe_options&& o) noexcept;
+
+void forget_sent_back(session* s, std::string_view channel) noexcept;
+// For a command that needs a subscription which is not there.
+error not_subscribed(const session* s, std::string_view channel) noexcept;
 
 // session_publish.cc
 bool may_publish(const session* s, const namespace_settings& ns, std::string_view channel) noexcept;

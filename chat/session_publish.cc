@@ -16,7 +16,7 @@ error check_publish(session* s, std::string_view channel, std::string_view data,
   if (rule != channel_rule::ok)
     return rule == channel_rule::bad_name ? error::bad_request : error::unknown_channel;
   const namespace_settings& ns = config.namespaces[*ns_index];
-  if (!may_publish(s, ns, channel)) return error::permission_denied;
+  if (!may_publish(s, ns, channel)) return not_subscribed(s, channel);
   if (data.empty() || data.size() > ns.publication_bytes_max) return error::bad_request;
   if (!rate_take(&s->publishes, now_ms(s), config.publishes_per_s, config.publishes_burst))
     return error::too_many_requests;
@@ -175,7 +175,7 @@ void rpc_typing(session* s, uint32_t id, const proto::rpc_fields& f) noexcept {
     const subscription* sub = subscription_find(s, f.channel);
     const bool is_in = sub != nullptr && subscription_is_live(sub);
     if (!is_in && !may_publish(s, config.namespaces[ns], f.channel))
-      code = error::permission_denied;
+      code = not_subscribed(s, f.channel);
   }
   if (code != error::ok) {
     session_error(s, id, code);

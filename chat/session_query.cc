@@ -94,7 +94,7 @@ void command_presence(session* s, const proto::command& c) noexcept {
       code = error::not_available;
     } else if (!has_right(s, c.channel, ns.allow_presence_for_client,
                           ns.allow_presence_for_subscriber, ns.allow_presence_for_anonymous)) {
-      code = error::permission_denied;
+      code = not_subscribed(s, c.channel);
     }
   }
   if (code != error::ok) {
@@ -116,7 +116,7 @@ void command_history(session* s, const proto::command& c) noexcept {
     if (!ns.has_history) {
       code = error::not_available;
     } else if (!may_read_history(s, ns, c.channel)) {
-      code = error::permission_denied;
+      code = not_subscribed(s, c.channel);
     }
   }
   if (code != error::ok) {

@@ -305,6 +305,7 @@ void command_subscribe(session* s, const proto::command& c) noexcept {
                            : check_token(s, q.token, q.channel, &o);
   if (session_is_over(s)) return;
   if (code != error::ok) {
+    if (code == error::permission_denied) forget_sent_back(s, q.channel);
     session_error(s, c.id, code);
     return;
   }
@@ -320,6 +321,7 @@ void command_subscribe(session* s, const proto::command& c) noexcept {
 }
 
 void command_unsubscribe(session* s, const proto::command& c) noexcept {
+  forget_sent_back(s, c.channel);
   // A late one is undone already.
   subscription* sub = subscription_find(s, c.channel);
   if (sub != nullptr && subscription_is_live(sub)) subscription_remove(s, sub);
@@ -385,7 +387,23 @@ void session_insufficient(session* s, hub_channel* c) noexcept {
   std::string out;
   proto::push_unsubscribe(&out, name_of(*sub), kUnsubscribeInsufficient, "insufficient state");
   session_send(s, out);
+  if (s->sent_back == nullptr) s->sent_back = std::make_unique<std::vector<std::string>>();
+  forget_sent_back(s, name_of(*sub));
+  if (s->sent_back->size() >= config_of(s).channels_per_client_max)
+    s->sent_back->erase(s->sent_back->begin());
+  s->sent_back->emplace_back(name_of(*sub));
   subscription_remove(s, &*sub);
+}
+
+void forget_sent_back(session* s, std::string_view channel) noexcept {
+  if (s->sent_back != nullptr) std::erase(*s->sent_back, channel);
+}
+
+error not_subscribed(const session* s, std::string_view channel) noexcept {
+  const bool is_sent_back =
+      s->sent_back != nullptr &&
+      std::find(s->sent_back->begin(), s->sent_back->end(), channel) != s->sent_back->end();
+  return is_sent_back ? error::internal : error::permission_denied;
 }
 
 }  // namespace chat

@@ -32,8 +32,12 @@ void add_run_options(CLI::App* run, command_line* c) {
          "NAME=COMMAND or NAME=pid:1234: a process that faults may name; a COMMAND is started")
       ->expected(1)
       ->take_all();
-  run->add_option("--ready-url", c->ready_url,
-                  "A started process is ready when this address answers 200 (http://…)");
+  run->add_option(
+         "--ready-url", c->ready_urls,
+         "A started process is ready when this address answers 200 (http://…); NAME=http://… "
+         "is for one process")
+      ->expected(1)
+      ->take_all();
   run->add_option("--inject", c->injuries,
                   "Break what the server sends, to prove that it is found: drop=1e-6, duplicate=, "
                   "swap=, corrupt=, delay=0.001:8s (above the scenario's delivery_deadline_s)")

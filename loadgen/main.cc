@@ -74,17 +74,43 @@ struct processes {
   }
 };
 
-core::err start_processes(const command_line& c, processes* out, std::string* why) {
-  for (const std::string& text : c.processes) {
-    process* p = nullptr;
-    core::err rc = process_parse(text, &p, why);
-    if (rc != core::err::ok) return rc;
-    out->all.push_back(p);
-    if (process_pid(p) != 0) continue;
-    rc = process_start(p, c.out_dir + "/" + process_name(p) + ".log", c.ready_url, 30'000, why);
-    if (rc != core::err::ok) return rc;
+// What --ready-url says of all processes, or, with a name, of that one.
+core::err ready_of(const command_line& c, const processes& started, std::string* of_all,
+                   std::string* why) {
+  for (const std::string& text : c.ready_urls) {
+    if (text.starts_with("http://")) {
+      *of_all = text;
+      continue;
+    }
+    const size_t at = std::min(text.find("=http://"), text.size());
+    const auto named = std::find_if(started.all.begin(), started.all.end(), [&](const process* p) {
+      return process_name(p) == text.substr(0, at);
+    });
+    if (at == text.size() || named == started.all.end()) {
+      *why = "--ready-url is http://…, or NAME=http://… with the name of a --process, not \"" +
+             text + "\"";
+      return core::err::invalid;
+    }
+    process_ready_at(*named, text.substr(at + 1));
   }
   return core::err::ok;
+}
+
+core::err start_processes(const command_line& c, processes* out, std::string* ready_url,
+                          std::string* why) {
+  for (const std::string& text : c.processes) {
+    process* p = nullptr;
+    const core::err rc = process_parse(text, &p, why);
+    if (rc != core::err::ok) return rc;
+    out->all.push_back(p);
+  }
+  core::err rc = ready_of(c, *out, ready_url, why);
+  for (process* p : out->all) {
+    if (rc != core::err::ok) return rc;
+    if (process_pid(p) != 0) continue;
+    rc = process_start(p, c.out_dir + "/" + process_name(p) + ".log", *ready_url, 30'000, why);
+  }
+  return rc;
 }
 
 // What is late must have the time to come before the run ends.
@@ -194,7 +220,7 @@ int run(const command_line& c) {
   std::filesystem::create_directories(c.out_dir, ec);
   if (ec) return cannot_run(c.out_dir + " cannot be made: " + ec.message());
   processes started;
-  if (start_processes(c, &started, &why) != core::err::ok) return cannot_run(why);
+  if (start_processes(c, &started, &o.ready_url, &why) != core::err::ok) return cannot_run(why);
   proxy* between = nullptr;
   if (start_proxy(c, &asked, &o, &between, &why) != core::err::ok) return cannot_run(why);
   progress shown;
@@ -204,7 +230,6 @@ int run(const command_line& c) {
   o.hmac_secret = c.hmac_secret;
   o.loops = c.loops;
   o.processes = started.all;
-  o.ready_url = c.ready_url;
   o.log_dir = c.out_dir;
   if (keeps_logs(c, asked, plan)) o.check_log_dir = c.out_dir + "/logs";
   check_logs_clear(c.out_dir + "/logs");

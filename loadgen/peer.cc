@@ -342,6 +342,11 @@ void on_reply(void* user, const dialect_reply& r) noexcept {
   p->waiting.pop_back();
   switch (was.kind) {
     case pending_kind::connect:
+      if (r.error != 0 && r.is_temporary) {  // it comes again, as an SDK does
+        w->errors.add();
+        core::conn_close(&p->link, core::end_reason::client_closed);
+        return;
+      }
       if (r.error != 0) {
         refused(p, "", "connect: error " + std::to_string(r.error) + " " + std::string(r.message));
         core::conn_close(&p->link, core::end_reason::client_closed);

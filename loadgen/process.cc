@@ -44,7 +44,7 @@ bool is_ended(int pidfd, int ms) noexcept {
 }  // namespace
 
 struct process {
-  std::string name, command;
+  std::string name, command, ready_url;
   // One that was there already.
   bool is_foreign = false;
   int foreign_pid = 0;
@@ -250,8 +250,13 @@ core::err process_start(process* p, const std::string& log_path, const std::stri
     return core::err::denied;
   }
   const core::err rc = spawn(p, log_path, why);
-  if (rc != core::err::ok || ready_url.empty()) return rc;
-  return wait_ready(p, log_path, ready_url, ready_ms, why);
+  const std::string& url = p->ready_url.empty() ? ready_url : p->ready_url;
+  if (rc != core::err::ok || url.empty()) return rc;
+  return wait_ready(p, log_path, url, ready_ms, why);
+}
+
+void process_ready_at(process* p, const std::string& ready_url) noexcept {
+  p->ready_url = ready_url;
 }
 
 core::err process_kill(process* p) noexcept {

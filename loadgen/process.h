@@ -26,6 +26,9 @@ int process_pid(const process* p) noexcept;  // 0: does not run
 core::err process_start(process* p, const std::string& log_path, const std::string& ready_url,
                         uint32_t ready_ms, std::string* why) noexcept;
 
+// Its own ready_url, in place of what process_start() is given. Before it is started.
+void process_ready_at(process* p, const std::string& ready_url) noexcept;
+
 // These return closed when it does not run, io when the system refuses.
 // SIGKILL, and waits for its end; timeout: not even that has ended it in ten seconds.
 core::err process_kill(process* p) noexcept;

@@ -170,6 +170,7 @@ broker::broker* open_bus(void* user, core::loop* self, const broker::broker_even
   o.resolver = n->resolver;
   o.prefix = n->config.redis_prefix;
   o.partitions = n->config.redis_partitions;
+  o.lease_ms = n->config.redis_lease_ms;
   o.node = n->config.chat.node_id;
   o.clock = n->config.chat.clock;
   return broker::open_redis(o, self, events, owner);

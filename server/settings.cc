@@ -38,6 +38,7 @@ void make_broker(making* m) {
           "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") != std::string::npos)
     m->problem("broker.prefix has 1 to 64 letters, digits, '_', '-' or '.'");
   s->redis_partitions = m->number("broker.partitions");
+  s->redis_lease_ms = m->number("broker.lease");
 }
 
 void make_store(making* m) {

@@ -28,6 +28,7 @@ struct settings {
   broker::redis_url redis;
   std::string redis_prefix;
   uint32_t redis_partitions = 128;
+  uint32_t redis_lease_ms = 15'000;
   chat::settings chat;
   proto::upgrade_rules upgrade;  // allowed_origins
   std::vector<std::string> api_keys;

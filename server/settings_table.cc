@@ -66,6 +66,10 @@ core::config_schema make_schema() {
        "Begins every key in Redis; deployments that share a server differ in it.", false},
       {"broker.partitions", "", "", kInt, "128", 1, 16384, "", "partitions",
        "Hash tags that channels are spread over in Redis; the same on all nodes, for good.", false},
+      {"broker.lease", "", "", kTime, "15s", 2 * kSecond, 5 * kMinute, "", "time",
+       "A node that has not renewed its lease for so long counts as dead, and its clients leave "
+       "presence; it is renewed three times in it.",
+       false},
       {"broker.history_size_max", "", "", kInt, "10000", 1, 10'000'000, "", "publications",
        "With the store none: what a channel's stream keeps at most, also where the namespace says "
        "for good.",

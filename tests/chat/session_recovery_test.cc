@@ -196,6 +196,31 @@ TEST_F(session_recovery_test, LostPositionsUnsubscribe) {
   EXPECT_EQ(t->subscribe("a").rfind("\"subscribe\"", 0), 0u);
 }
 
+// The client does not know yet: a refusal for good would lose what its user has said.
+TEST_F(session_recovery_test, WhatIsSentBeforeComingBackIsRefusedAsTemporary) {
+  config.has_personal_channel = false;
+  begin();
+  auto* bus = script();
+  tab* t = connect("ann");
+  const std::vector<std::string> commands = {
+      R"("publish":{"channel":"a","data":1})", R"("history":{"channel":"a"})",
+      R"("presence":{"channel":"a"})",
+      R"("rpc":{"method":"send","data":{"channel":"a","data":1,"key":"k"}})",
+      R"("rpc":{"method":"typing","data":{"channel":"a"}})"};
+  for (const std::string& c : commands) EXPECT_EQ(t->command(c), fixture::kDenied) << c;
+  for (const bool is_api : {false, true}) {
+    t->subscribe("a");
+    bus->finish();
+    bus->lose("a");
+    for (const std::string& c : commands) EXPECT_EQ(t->command(c), fixture::kInternal) << c;
+    if (is_api)
+      EXPECT_EQ(chat::sessions_unsubscribe(w->at(0)->clients, {}, "a", 2000, ""), 0u);
+    else
+      t->command(R"("unsubscribe":{"channel":"a"})");
+    for (const std::string& c : commands) EXPECT_EQ(t->command(c), fixture::kDenied) << c;
+  }
+}
+
 TEST_F(session_recovery_test, LostPositionsOfServerSideSubscriptionsDisconnect) {
   begin();
   auto* bus = script();
@@ -206,6 +231,27 @@ TEST_F(session_recovery_test, LostPositionsOfServerSideSubscriptionsDisconnect) 
   bus->lose("#ann");
   EXPECT_EQ(t->code, 3010);
   EXPECT_EQ(t->reason, "insufficient state");
+}
+
+// SDKs send subscribes behind a connect without waiting: a refused connect is refused once, and the
+// connection lives for the next attempt.
+TEST_F(session_recovery_test, CommandsBehindARefusedConnectAreDropped) {
+  begin();
+  auto* bus = script();
+  bus->refuse = core::err::unavailable;
+  tab* t = open();
+  t->say("{\"id\":1,\"connect\":{\"token\":\"" + token("ann") + "\"}}\n" +
+         R"({"id":2,"subscribe":{"channel":"a"}})");
+  w->run();
+  t->say(R"({"id":3,"subscribe":{"channel":"b"}})");
+  w->run();
+  EXPECT_NE(t->reply(1).find("\"code\":100"), std::string::npos) << t->reply(1);
+  EXPECT_EQ(t->reply(3), "");
+  EXPECT_FALSE(t->is_over());
+  bus->refuse = core::err::ok;
+  t->say("{\"id\":4,\"connect\":{\"token\":\"" + token("ann") + "\"}}");
+  bus->finish();
+  EXPECT_EQ(t->accepted, 1);
 }
 
 }  // namespace

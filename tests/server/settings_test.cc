@@ -152,6 +152,7 @@ TEST_F(settings_test, stores_and_brokers) {
   EXPECT_EQ(s_.store, store_kind::none) << "streams are the history";
   EXPECT_TRUE(s_.has_redis);
   EXPECT_EQ(s_.redis_partitions, 128u);
+  EXPECT_EQ(s_.redis_lease_ms, 15'000u);
   for (const chat::namespace_settings& n : s_.chat.namespaces)
     EXPECT_TRUE(!n.has_history || n.keep.size_max <= 10'000) << n.name << ": streams are memory";
   EXPECT_EQ(load({"--broker", "redis://h", "--store", "none"}), core::err::ok) << message_;
