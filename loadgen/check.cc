@@ -53,16 +53,26 @@ checked_publisher* log_of(checked_room* r, uint32_t publisher) noexcept {
   return publisher < r->publishers.size() ? &r->publishers[publisher] : nullptr;
 }
 
+// Nobody knows how far a new epoch jumps.
+bool is_too_far(const checked_room& r, uint64_t offset) noexcept {
+  return !r.may_have_gaps && offset > std::max(r.top, r.base) + kOffsetJumpMax;
+}
+
+// A server that has forgotten the first place and its key takes a repetition for a new message.
+bool may_be_anew(const checker* c, uint64_t before, uint64_t now) noexcept {
+  return c->may_lose_history && checked_is_other_epoch(before, now);
+}
+
 // Somebody has `s` at `offset`: is that what everybody has there, and the only place where it is?
 bool agree(checker* c, checked_room* r, uint64_t offset, const stamp& s, uint32_t receiver,
            uint64_t now_us) noexcept {
   const uint64_t hash = stamp_hash(s) | 1;  // 0 means: not seen
-  if (offset > std::max(r->top, r->base) + kOffsetJumpMax) {
+  if (is_too_far(*r, offset)) {
     checker_found(c, violation_kind::different, *r, offset, receiver, now_us,
                   checker_name_of(s) + " came with an offset far beyond everything published");
     return false;
   }
-  uint64_t* known = checked_at(&r->hashes, offset - r->base);
+  uint64_t* known = r->offsets.place(offset);
   if (*known == hash) return true;
   if (*known != 0) {
     checker_found(c, violation_kind::different, *r, offset, receiver, now_us,
@@ -78,7 +88,7 @@ bool agree(checker* c, checked_room* r, uint64_t offset, const stamp& s, uint32_
     return true;
   }
   uint64_t* place = checked_at(&log->seen, s.number);
-  if (*place != 0 && *place != offset)
+  if (*place != 0 && *place != offset && !may_be_anew(c, *place, offset))
     checker_found(c, violation_kind::stored_twice, *r, offset, receiver, now_us,
                   checker_name_of(s) + " also stands at offset " + std::to_string(*place));
   *place = offset;
@@ -261,11 +271,20 @@ void checker_unrecovered(checker* c, uint32_t index, uint64_t offset, uint64_t n
   about.is_so = is_allowed;
   tell(c, about);
   const checked_member& m = c->members[index];
-  if (is_allowed) c->rooms[m.room].may_have_gaps = true;
+  if (is_allowed) {
+    c->rooms[m.room].may_have_gaps = true;
+    checked_room_floor(&c->rooms[m.room], offset);
+  }
   if (!is_allowed)
     checker_found(c, violation_kind::unrecovered, c->rooms[m.room], offset, m.receiver, now_us,
                   "recovered:false from offset " + std::to_string(m.next == 0 ? 0 : m.next - 1));
   join(c, index, offset);
+}
+
+void checker_may_lose(checker* c) noexcept {
+  if (c->may_lose_history) return;
+  tell(c, record_of(check_event::may_lose));
+  c->may_lose_history = true;
 }
 
 uint64_t checker_position(const checker* c, uint32_t index) noexcept {
@@ -297,9 +316,7 @@ void checker_corrupt(checker* c, uint32_t index, uint64_t offset, uint64_t now_u
   checked_member* m = &c->members[index];
   const checked_room& r = c->rooms[m->room];
   checker_found(c, violation_kind::corrupted, r, offset, m->receiver, now_us, what);
-  if (!m->is_in || !r.about.has_offsets || offset < r.base ||
-      offset > std::max(r.top, r.base) + kOffsetJumpMax)
-    return;
+  if (!m->is_in || !r.about.has_offsets || offset < r.base || is_too_far(r, offset)) return;
   if (offset >= m->next) {
     skip_to(c, index, offset, now_us);
     m->next = offset + 1;
@@ -343,12 +360,12 @@ void acked(checker* c, const stamp& s, uint64_t offset, uint64_t now_us) noexcep
     *place = 1;
     return;
   }
-  if (*place != 0 && *place != offset)
+  if (*place != 0 && *place != offset && !may_be_anew(c, *place, offset))
     checker_found(
         c, violation_kind::stored_twice, r, offset, UINT32_MAX, now_us,
         checker_name_of(s) + " was acknowledged with offset " + std::to_string(*place) + " before");
   *place = offset;
-  if (offset <= std::max(r.top, r.base) + kOffsetJumpMax) r.top = std::max(r.top, offset);
+  if (!is_too_far(r, offset)) r.top = std::max(r.top, offset);
 }
 
 }  // namespace
@@ -366,7 +383,10 @@ void checker_repeated(checker* c, uint32_t room_index, uint32_t publisher, uint3
   check_record about = record_of(check_event::repeated, s, offset, now_us);
   about.is_so = is_duplicate;
   tell(c, about);
-  if (!is_duplicate)
+  const checked_room& r = c->rooms[room_index];
+  const std::vector<uint64_t>& acks = r.publishers[publisher].acked;
+  const bool is_anew = number < acks.size() && may_be_anew(c, acks[number], offset);
+  if (!is_duplicate && !is_anew)
     checker_found(
         c, violation_kind::stored_twice, c->rooms[room_index], offset, UINT32_MAX, now_us,
         checker_name_of(s) + " was sent again with its key and was not answered as a duplicate");
@@ -386,16 +406,15 @@ void checker_history(checker* c, uint32_t room_index, uint64_t offset, const sta
   }
   if (r.base == 0) r.base = 1;
   if (offset < r.base || !agree(c, &r, offset, s, UINT32_MAX, now_us)) return;
-  const size_t place = offset - r.base;
-  if (place >= r.in_history.size()) r.in_history.resize(place + 1);
-  r.in_history[place] = true;
+  r.offsets.keep(offset);
 }
 
 void checker_history_end(checker* c, uint32_t room_index, uint64_t top) noexcept {
   tell(c, record_of(check_event::history_end, {0, room_index, 0, 0, 0}, top, kNoTime));
   checked_room& r = c->rooms[room_index];
   r.is_history_read = true;
-  if (top <= std::max(r.top, r.base) + kOffsetJumpMax) r.top = std::max(r.top, top);
+  if (r.may_have_gaps && checked_is_other_epoch(r.top, top)) return;  // nothing came in this epoch
+  if (!is_too_far(r, top)) r.top = std::max(r.top, top);
 }
 
 }  // namespace loadgen

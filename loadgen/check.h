@@ -31,6 +31,9 @@ inline constexpr uint32_t kMissingMax =
 inline constexpr uint64_t kOffsetJumpMax =
     1 << 20;  // beyond what anyone has seen: such an offset is itself wrong
 
+inline constexpr uint64_t kEpochGapMin =
+    1 << 12;  // further apart: of two epochs, in rooms where a fault was allowed to begin a new one
+
 struct checker;
 checker* checker_new(std::vector<check_room> rooms) noexcept;
 void checker_free(checker* c) noexcept;
@@ -51,6 +54,9 @@ void checker_leave(checker* c, uint32_t member) noexcept;
 // It was away and is told that it cannot have what it missed.
 void checker_unrecovered(checker* c, uint32_t member, uint64_t offset, uint64_t now_us,
                          bool is_allowed) noexcept;
+// From now on the server may have lost what it kept until now: history, and which keys were used.
+// What it has from the newest epoch on is judged as ever, and so is what receivers are told.
+void checker_may_lose(checker* c) noexcept;
 // The last offset seen; where to recover from.
 uint64_t checker_position(const checker* c, uint32_t member) noexcept;
 

@@ -28,6 +28,7 @@ constexpr uint8_t kFields[] = {
     kMessage | kOffset,                              // history_end
     0,                                               // finish
     kText,                                           // cut
+    0,                                               // may_lose
 };
 static_assert(std::size(kFields) == static_cast<size_t>(check_event::kCount));
 

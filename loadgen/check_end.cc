@@ -6,28 +6,41 @@ namespace loadgen {
 
 bool checked_room_reach(checked_room* r, uint64_t base) noexcept {
   if (base >= r->base) return true;
-  const uint64_t more = r->base - base;
-  if (more > kOffsetJumpMax) return false;
-  r->hashes.insert(r->hashes.begin(), more, 0);
-  if (!r->in_history.empty()) r->in_history.insert(r->in_history.begin(), more, false);
+  if (r->base - base > kOffsetJumpMax && !r->may_have_gaps) return false;
   r->base = base;
   return true;
 }
 
+// The newest epoch's, and of that the lowest that anybody was told.
+void checked_room_floor(checked_room* r, uint64_t floor) noexcept {
+  if (r->floor == 0 || checked_is_other_epoch(r->floor, floor))
+    r->floor = std::max(r->floor, floor);
+  else
+    r->floor = std::min(r->floor, floor);
+}
+
 namespace {
 
-void merge_history(checked_room* r, const checked_room* from) noexcept {
-  r->is_history_read |= from->is_history_read;
-  const size_t ahead = from->base - r->base;
-  if (r->in_history.size() < ahead + from->in_history.size())
-    r->in_history.resize(ahead + from->in_history.size());
-  for (size_t i = 0; i < from->in_history.size(); ++i) {
-    if (from->in_history[i]) r->in_history[ahead + i] = true;
+void merge_offsets(checker* c, checked_room* r, const checked_room* from,
+                   uint64_t now_us) noexcept {
+  for (const offset_stretch& s : from->offsets.stretches()) {
+    for (size_t i = 0; i < s.hashes.size(); ++i) {
+      if (s.hashes[i] == 0) continue;
+      uint64_t* mine = r->offsets.place(s.base + i);
+      if (*mine != 0 && *mine != s.hashes[i])
+        checker_found(c, violation_kind::different, *r, s.base + i, UINT32_MAX, now_us,
+                      "receivers on two loops of the tool have different messages here");
+      *mine = s.hashes[i];
+    }
+    for (size_t i = 0; i < s.in_history.size(); ++i) {
+      if (s.in_history[i]) r->offsets.keep(s.base + i);
+    }
   }
 }
 
 void merge_room(checker* c, checked_room* r, const checked_room* from, uint64_t now_us) noexcept {
   r->may_have_gaps |= from->may_have_gaps;
+  if (from->floor != 0) checked_room_floor(r, from->floor);
   if (from->base == 0) {
     r->top = std::max(r->top, from->top);
   } else if (r->about.has_offsets) {
@@ -35,16 +48,9 @@ void merge_room(checker* c, checked_room* r, const checked_room* from, uint64_t 
     if (!checked_room_reach(r, from->base))
       return checker_found(c, violation_kind::different, *r, from->base, UINT32_MAX, now_us,
                            "receivers on two loops of the tool are far apart");
-    for (size_t i = 0; i < from->hashes.size(); ++i) {
-      if (from->hashes[i] == 0) continue;
-      uint64_t* mine = checked_at(&r->hashes, from->base + i - r->base);
-      if (*mine != 0 && *mine != from->hashes[i])
-        checker_found(c, violation_kind::different, *r, from->base + i, UINT32_MAX, now_us,
-                      "receivers on two loops of the tool have different messages here");
-      *mine = from->hashes[i];
-    }
+    merge_offsets(c, r, from, now_us);
     r->top = std::max(r->top, from->top);
-    merge_history(r, from);
+    r->is_history_read |= from->is_history_read;
   }
   for (size_t p = 0; p < r->publishers.size(); ++p) {
     r->publishers[p].refused.insert(from->publishers[p].refused.begin(),
@@ -60,22 +66,17 @@ void merge_room(checker* c, checked_room* r, const checked_room* from, uint64_t 
   }
 }
 
-bool is_kept(const checked_room& r, uint64_t offset) noexcept {
-  const size_t place = offset - r.base;
-  return place < r.in_history.size() && r.in_history[place];
-}
-
 // Acknowledged means: at that offset, and in history. Delivered means: in history.
 void check_message(checker* c, const checked_room& r, const stamp& s, uint64_t acked, uint64_t seen,
                    uint64_t now_us) noexcept {
   const uint64_t offset = acked != 0 ? acked : seen;
   if (offset == 0 || offset < r.base) return;
-  const size_t place = offset - r.base;
-  const bool is_there = place < r.hashes.size() && r.hashes[place] == (stamp_hash(s) | 1);
+  if (c->may_lose_history && offset <= r.floor) return;
+  const bool is_there = r.offsets.hash(offset) == (stamp_hash(s) | 1);
   if (!is_there && acked != 0) {
     checker_found(c, violation_kind::lost, r, acked, UINT32_MAX, now_us,
                   checker_name_of(s) + " was acknowledged and nobody has it there");
-  } else if (is_there && r.is_history_read && !is_kept(r, offset)) {
+  } else if (is_there && r.is_history_read && !r.offsets.is_kept(offset)) {
     checker_found(c, violation_kind::unacked_history, r, offset, UINT32_MAX, now_us,
                   checker_name_of(s) + (acked != 0 ? " was acknowledged" : " was delivered") +
                       " and is not in history");
@@ -96,9 +97,7 @@ void check_room_end(checker* c, uint32_t room_index, uint64_t now_us) noexcept {
   }
   if (!r.is_history_read || r.base == 0 || r.may_have_gaps) return;
   for (uint64_t offset = r.base; offset <= r.top; ++offset) {
-    const size_t place = offset - r.base;
-    const bool is_seen = place < r.hashes.size() && r.hashes[place] != 0;
-    if (!is_seen && acknowledged.count(offset) == 0)
+    if (r.offsets.hash(offset) == 0 && acknowledged.count(offset) == 0)
       checker_found(c, violation_kind::lost, r, offset, UINT32_MAX, now_us,
                     "history has a hole here, and nobody has seen what stood in it");
   }
@@ -173,6 +172,7 @@ void checkers_judge(const std::vector<checker*>& all, uint64_t now_us) noexcept 
   }
   checker* merged = all[0];
   for (size_t l = 1; l < all.size(); ++l) {
+    merged->may_lose_history |= all[l]->may_lose_history;
     for (size_t i = 0; i < merged->rooms.size(); ++i)
       merge_room(merged, &merged->rooms[i], &all[l]->rooms[i], now_us);
   }

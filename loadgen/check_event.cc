@@ -41,8 +41,9 @@ bool is_known(const checker* c, const check_record& r) noexcept {
 
 const char* check_event_name(check_event e) noexcept {
   static constexpr const char* kNames[] = {
-      "room", "member",  "start", "join",     "leave",   "unrecovered", "take",   "corrupt",
-      "note", "refused", "acked", "repeated", "history", "history_end", "finish", "cut"};
+      "room",    "member",      "start",  "join",    "leave",   "unrecovered",
+      "take",    "corrupt",     "note",   "refused", "acked",   "repeated",
+      "history", "history_end", "finish", "cut",     "may_lose"};
   static_assert(std::size(kNames) == static_cast<size_t>(check_event::kCount));
   return e < check_event::kCount ? kNames[static_cast<size_t>(e)] : "?";
 }
@@ -90,6 +91,9 @@ bool checker_apply(checker* c, const check_record& r) noexcept {
       return true;
     case check_event::history_end:
       checker_history_end(c, m.room, r.offset);
+      return true;
+    case check_event::may_lose:
+      checker_may_lose(c);
       return true;
     case check_event::room:
     case check_event::finish:

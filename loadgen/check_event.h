@@ -27,6 +27,7 @@ enum class check_event : uint8_t {
   history_end,  // message.room, offset
   finish,       // the run is over, and was judged
   cut,          // the log ends here, before the run: text says why
+  may_lose,     //
   kCount
 };
 const char* check_event_name(check_event e) noexcept;  // "take"

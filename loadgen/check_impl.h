@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "loadgen/check.h"
+#include "loadgen/check_offsets.h"
 
 namespace loadgen {
 
@@ -23,10 +24,11 @@ struct checked_publisher {
 struct checked_room {
   check_room about;
   uint64_t base = 0;             // offset of the first message of the run; 0: nobody has joined yet
-  std::vector<uint64_t> hashes;  // by place; 0: not seen yet
+  offset_table offsets;          // of a room with offsets
+  std::vector<uint64_t> hashes;  // of one without: by place
   std::vector<checked_publisher> publishers;
-  uint64_t top = 0;              // highest offset known
-  std::vector<bool> in_history;  // by place, when history was read
+  uint64_t top = 0;    // highest offset known
+  uint64_t floor = 0;  // the position with which the newest epoch began, as far as was told
   bool is_history_read = false;
   bool may_have_gaps = false;  // a position was allowed to be lost: a new epoch begins higher
 };
@@ -58,6 +60,7 @@ struct left_number {
 
 struct checker {
   bool is_started = false;
+  bool may_lose_history = false;
   std::vector<checked_room> rooms;
   std::vector<checked_member> members;
   std::unordered_map<uint32_t, std::set<uint64_t>> missing;  // by member: offsets it has skipped
@@ -70,9 +73,13 @@ struct checker {
   std::vector<violation> kept;
 };
 
-// The room's tables begin at `base` from now on, if that is less than where they did: places move
-// up. False: it is too far away to be true.
+// The room begins at `base` from now on, if that is less. False: it is too far away to be true.
 bool checked_room_reach(checked_room* r, uint64_t base) noexcept;
+// Only for rooms where there may be two: a new one begins far above.
+inline bool checked_is_other_epoch(uint64_t a, uint64_t b) noexcept {
+  return (a > b ? a - b : b - a) > kEpochGapMin;
+}
+void checked_room_floor(checked_room* r, uint64_t floor) noexcept;
 std::string checker_name_of(const stamp& s);  // "message 3 of publisher 1"
 void checker_found(checker* c, violation_kind kind, const checked_room& r, uint64_t offset,
                    uint32_t receiver, uint64_t now_us, std::string&& text,

@@ -168,7 +168,8 @@ core::err make_fault(runner* r, const fault& f, std::string* why) {
 // Records it, whatever comes of it; deliveries may be late until a while after.
 void do_fault(runner* r, const fault& f) {
   const uint64_t start = r->all.start_us.load();
-  if (f.may_lose_recovery) r->all.may_lose_recovery.store(true);
+  if (f.may_lose_recovery || f.may_lose_history) r->all.may_lose_recovery.store(true);
+  if (f.may_lose_history) r->all.may_lose_history.store(true);
   r->all.late_until_us.store(UINT64_MAX);
   std::string why;
   const double began_s = static_cast<double>(now_us() - start) / 1e6;

@@ -337,6 +337,7 @@ void on_reply(void* user, const dialect_reply& r) noexcept {
   const auto at = std::find_if(p->waiting.begin(), p->waiting.end(),
                                [&r](const pending& x) { return x.id == r.id; });
   if (at == p->waiting.end()) return;
+  if (w->all->may_lose_history.load(std::memory_order_relaxed)) checker_may_lose(w->checks);
   const pending was = *at;
   *at = p->waiting.back();
   p->waiting.pop_back();

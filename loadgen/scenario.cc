@@ -104,6 +104,7 @@ void read_fault(table_reader* t, double run_seconds, fault* f) {
   t->number("share", &f->share, 0, 1);
   t->text("command", &f->command);
   t->boolean("may_lose_recovery", &f->may_lose_recovery);
+  t->boolean("may_lose_history", &f->may_lose_history);
   t->boolean("at_end", &f->at_end);
   t->end();
   const bool is_cut = f->kind == fault_kind::cut, is_run = f->kind == fault_kind::run;

@@ -11,7 +11,7 @@
 //   [[phases]]   name, shape ("steady", "ramp", "spike"), seconds, factor, factor_to, measured
 //   [[faults]]   kind ("kill", "stop", "pause", "restart", "cut", "run"), target, at, every,
 //   jitter,
-//                count, seconds, share, command, may_lose_recovery, at_end
+//                count, seconds, share, command, may_lose_recovery, may_lose_history, at_end
 //   [idle] connections   [churn] rate, away_s, reconnect_rate   [slow] readers, seconds
 //   [history] rate, page   [presence] rate
 //   [objective]  the names of its fields
@@ -78,7 +78,9 @@ struct fault {
   double share = 1;     // cut: of the connections
   std::string command;  // run: a shell command
   bool at_end = false;  // once, when all has been delivered, before history is read back
-  bool may_lose_recovery = false;  // expected outcome: recovered:false afterwards is no violation
+  // Expected outcomes, no violations: recovered:false afterwards; that what was kept before is
+  // gone, history and used keys (and recovered:false).
+  bool may_lose_recovery = false, may_lose_history = false;
 };
 
 // [objective]: what the run must keep, besides correctness. Less than zero: not asked.

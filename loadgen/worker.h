@@ -41,7 +41,7 @@ struct world {
   std::atomic<uint64_t> start_us{0};  // of the first phase, on the monotonic clock
   std::atomic<uint64_t> late_until_us{
       0};  // after the start: a fault is under way, deliveries may be late
-  std::atomic<bool> may_lose_recovery{false};
+  std::atomic<bool> may_lose_recovery{false}, may_lose_history{false};
   std::atomic<bool> is_ending{false};
   size_t seconds = 0;  // of the series
 };

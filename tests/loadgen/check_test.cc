@@ -214,6 +214,95 @@ TEST_F(check_test, WhereAPositionMayBeLostANewEpochMayBeginHigher) {
   EXPECT_EQ(total(), 0u);
 }
 
+constexpr uint64_t kNewEpoch = 28'000'000'000'000;  // where one begins after a server has restarted
+
+TEST_F(check_test, ANewEpochMayBeginAnywhereAboveWhenAFaultAllowsIt) {
+  both_in();
+  both(1, 0);
+  for (const uint32_t who : {a, b}) checker_unrecovered(c, who, kNewEpoch, 0, true);
+  both(kNewEpoch + 1, 1);
+  checker_acked(c, 0, 0, 0, 1, 0);
+  checker_acked(c, 0, 0, 1, kNewEpoch + 1, 0);
+  checker_history(c, 0, 1, message(0, 0), 0);
+  checker_history(c, 0, kNewEpoch + 1, message(0, 1), 0);
+  checker_history_end(c, 0, kNewEpoch + 1);
+  finish();
+  EXPECT_EQ(total(), 0u);
+}
+
+TEST_F(check_test, WithoutThatSuchAnOffsetIsWrong) {
+  both_in();
+  both(1, 0);
+  EXPECT_FALSE(take(a, kNewEpoch, 1));
+  EXPECT_EQ(count(violation_kind::different), 1u);
+}
+
+TEST_F(check_test, InANewEpochLossAndDisagreementAreFoundAsEver) {
+  both_in();
+  both(1, 0);
+  checker_unrecovered(c, a, kNewEpoch, 0, true);
+  checker_unrecovered(c, b, kNewEpoch, 0, true);
+  both(kNewEpoch + 1, 1);
+  EXPECT_TRUE(take(a, kNewEpoch + 2, 2));
+  EXPECT_FALSE(take(b, kNewEpoch + 2, 3));
+  EXPECT_EQ(count(violation_kind::different), 1u);
+  EXPECT_TRUE(take(a, kNewEpoch + 3, 4));
+  finish();
+  EXPECT_EQ(count(violation_kind::lost), 2u) << "what b did not get";
+}
+
+// One that is acknowledged before a restart and gone after it: history.
+TEST_F(check_test, WhatWasKeptMayBeGoneOnlyWhenAFaultAllowsThatToo) {
+  for (const bool is_allowed : {false, true}) {
+    checker_free(c);
+    c = checker_new({{"room-0", 2, true}});
+    a = checker_member(c, 0, 10);
+    b = checker_member(c, 0, 11);
+    both_in();
+    both(1, 0);
+    checker_acked(c, 0, 0, 0, 1, 0);
+    checker_acked(c, 0, 0, 1, 2, 0);  // nobody has it
+    if (is_allowed) checker_may_lose(c);
+    for (const uint32_t who : {a, b}) checker_unrecovered(c, who, kNewEpoch, 0, true);
+    both(kNewEpoch + 1, 0);  // sent again with its key, which is forgotten, too
+    checker_repeated(c, 0, 0, 0, kNewEpoch + 1, false, 0);
+    both(kNewEpoch + 2, 2);
+    checker_history(c, 0, kNewEpoch + 1, message(0, 0), 0);
+    checker_history_end(c, 0, kNewEpoch + 2);
+    finish();
+    EXPECT_EQ(count(violation_kind::stored_twice), is_allowed ? 0u : 3u);
+    EXPECT_EQ(count(violation_kind::lost), is_allowed ? 0u : 1u);
+    EXPECT_EQ(count(violation_kind::unacked_history), 1u)
+        << "the message of the new epoch that history does not have";
+  }
+}
+
+TEST_F(check_test, AForgottenKeyIsNoExcuseWithinOneEpoch) {
+  both_in();
+  checker_may_lose(c);
+  both(1, 0);
+  both(2, 0);
+  EXPECT_EQ(count(violation_kind::stored_twice), 1u);
+}
+
+TEST_F(check_test, TwoLoopsAgreeInANewEpoch) {
+  checker* other = checker_new({{"room-0", 2, true}, {"room-1", 2, true}});
+  const uint32_t there = checker_member(other, 0, 20);
+  both_in();
+  checker_join(other, there, 0);
+  both(1, 0);
+  EXPECT_TRUE(checker_take(other, there, 1, message(0, 0), 0));
+  for (const uint32_t who : {a, b}) checker_unrecovered(c, who, kNewEpoch, 0, true);
+  both(kNewEpoch + 1, 1);
+  both(kNewEpoch + 2, 2);
+  checker_unrecovered(other, there, kNewEpoch + 1, 0, true);
+  EXPECT_TRUE(checker_take(other, there, kNewEpoch + 2, message(0, 3), 0));
+  checkers_judge({c, other}, 0);
+  EXPECT_EQ(total(), 1u) << "message 2 here, message 3 there";
+  EXPECT_EQ(count(violation_kind::different), 1u);
+  checker_free(other);
+}
+
 TEST_F(check_test, AKeyUsedAgainIsAnsweredAsADuplicateWithTheFirstOffset) {
   both_in();
   both(1, 0);
