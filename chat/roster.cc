@@ -84,7 +84,7 @@ void end_question(roster* r, std::map<uint64_t, question>::iterator q, error cod
   done.cb(done.user, code, std::move(done.found));
 }
 
-void fire(core::timer* t) noexcept {
+void on_timer(core::timer* t) noexcept {
   auto* r = static_cast<roster*>(t);
   const uint64_t now = now_of(r);
   std::erase_if(r->others, [&](const auto& o) { return o.second.heard_ms + kRosterGoneMs <= now; });
@@ -186,7 +186,7 @@ void hear_answer(roster* r, control_cursor c) noexcept {
 roster* roster_new(node_loop* n) noexcept {
   auto* r = new roster;
   r->node = n;
-  r->fire = chat::fire;
+  r->fire = on_timer;
   r->status_due_ms = now_of(r) + core::random_below(n->config->random, kHelloMs);
   plan(r);
   return r;
