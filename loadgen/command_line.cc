@@ -68,6 +68,28 @@ CLI::App* add_check(CLI::App* app, replay_options* o) {
   return check;
 }
 
+CLI::App* add_compare(CLI::App* app, command_line* c, std::vector<std::string>* pair) {
+  CLI::App* compare = app->add_subcommand(
+      "compare", "Is B slower than A? Several reports a side make the test sharper");
+  compare->add_option("reports", *pair, "A.json B.json: one report a side");
+  compare->add_option("--base", c->base, "A's report.json files");
+  compare->add_option("--head", c->head, "B's report.json files");
+  compare->add_flag("--json", c->is_json, "Print the verdict as JSON");
+  return compare;
+}
+
+// Two reports by place, or both sides by name.
+core::err take_pair(const std::vector<std::string>& pair, command_line* c, std::string* message) {
+  const bool is_named = !c->base.empty() || !c->head.empty();
+  if (pair.size() == 2 && !is_named) {
+    c->base = {pair[0]};
+    c->head = {pair[1]};
+  }
+  if ((pair.empty() || !is_named) && !c->base.empty() && !c->head.empty()) return core::err::ok;
+  *message = "compare takes two reports, A.json B.json, or --base A.json … --head B.json …";
+  return core::err::invalid;
+}
+
 }  // namespace
 
 core::err command_line_parse(int argc, const char* const* argv, command_line* out,
@@ -89,12 +111,9 @@ core::err command_line_parse(int argc, const char* const* argv, command_line* ou
         "Print a scenario's size and the digest of its schedule: equal seeds have equal ones");
     plan->add_option("scenario", out->scenario, "The scenario file")->required();
     CLI::Option* plan_seed = plan->add_option("--seed", out->seed, "Instead of the scenario's");
-    CLI::App* compare = app.add_subcommand(
-        "compare", "Is B slower than A? Several reports a side make the test sharper");
-    compare->add_option("--base", out->base, "A's report.json files")->required();
-    compare->add_option("--head", out->head, "B's report.json files")->required();
+    std::vector<std::string> pair;
+    const CLI::App* compare = add_compare(&app, out, &pair);
     const CLI::App* check = add_check(&app, &out->check);
-    compare->add_flag("--json", out->is_json, "Print the verdict as JSON");
     std::vector<std::string> args(argv, argv + argc);
     std::reverse(args.begin(), args.end());  // CLI11 takes them from the last to the first
     try {
@@ -115,6 +134,7 @@ core::err command_line_parse(int argc, const char* const* argv, command_line* ou
       out->what = subcommand::schedule;
     } else if (compare->parsed()) {
       out->what = subcommand::compare;
+      return take_pair(pair, out, message);
     } else if (check->parsed()) {
       out->what = subcommand::check;
     } else {

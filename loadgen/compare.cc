@@ -217,9 +217,14 @@ void warn(const runs& base, const runs& head, comparison* c) {
   }
   warn_about(base, "base", c);
   warn_about(head, "head", c);
-  if (c->method != compare_method::ranks)
+  if (base.size() == 1 && head.size() == 1) {
+    c->warnings.push_back(
+        "one run a side: runs may differ by chance, so only large differences are told (about a "
+        "third of p50, a sixth of CPU); five a side find small ones");
+  } else if (c->method != compare_method::ranks) {
     c->warnings.push_back(
         "few runs: only large differences can be told; five a side find small ones");
+  }
 }
 
 uint64_t violations_of(const runs& side) {

@@ -75,6 +75,17 @@ TEST(compare, RunsThatDifferMuchDoNotAlarmTheRankTest) {
   EXPECT_LE(alarms_of(s, 6, 100, 50'000), 5);
 }
 
+TEST(compare, SaysHowLittleSingleRunsShow) {
+  const auto note = [](size_t base, size_t head) {
+    const comparison c = compare_results(runs_of({}, base, 18), runs_of({}, head, 19));
+    return c.warnings.empty() ? string() : c.warnings.back();
+  };
+  EXPECT_EQ(note(1, 1).find("one run a side"), 0u);
+  EXPECT_EQ(note(1, 3).find("few runs"), 0u);
+  EXPECT_EQ(note(4, 4).find("few runs"), 0u);
+  EXPECT_EQ(note(5, 5), "");
+}
+
 TEST(compare, FindsALargeDifferenceOfSingleRuns) {
   sample_server slow;
   slow.delivery_us *= 1.8;
