@@ -55,6 +55,10 @@ void add_run_options(CLI::App* run, command_line* c) {
       ->check(CLI::PositiveNumber);
   run->add_option("--time-factor", c->time_factor, "Multiplies the length of all phases")
       ->check(CLI::PositiveNumber);
+  run->add_option("--ceiling", c->ceiling_file,
+                  "What a loop of the tool can take: FILE of `ceiling --out`, off, or auto: "
+                  "measured for about a second first when the run could come near it")
+      ->capture_default_str();
   run->add_flag("--quiet", c->is_quiet, "No progress, only the summary");
 }
 
@@ -66,6 +70,25 @@ CLI::App* add_check(CLI::App* app, replay_options* o) {
   check->add_option("--receiver", o->receiver, "Print only what concerns this receiver")
       ->each([o](const std::string&) { o->has_receiver = true; });
   return check;
+}
+
+CLI::App* add_ceiling(CLI::App* app, command_line* c) {
+  CLI::App* ceiling = app->add_subcommand(
+      "ceiling", "Measure the tool itself against a built-in server that does next to nothing");
+  ceiling->add_option("--out", c->ceiling_out, "Write it as JSON, for `run --ceiling FILE`");
+  ceiling->add_option("--members", c->sink.members, "Receivers of each message")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 10'000));
+  ceiling->add_option("--deliveries", c->sink.deliveries, "How many are measured")
+      ->capture_default_str()
+      ->check(CLI::Range(10'000, 1'000'000'000));
+  ceiling->add_option("--bytes", c->sink.bytes, "Of a message's data")
+      ->capture_default_str()
+      ->check(CLI::Range(71, 65'536));
+  ceiling->add_option("--connections", c->sink.connections, "That are made and idle; 0: none")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1'000'000));
+  return ceiling;
 }
 
 CLI::App* add_compare(CLI::App* app, command_line* c, std::vector<std::string>* pair) {
@@ -113,6 +136,7 @@ core::err command_line_parse(int argc, const char* const* argv, command_line* ou
     CLI::Option* plan_seed = plan->add_option("--seed", out->seed, "Instead of the scenario's");
     std::vector<std::string> pair;
     const CLI::App* compare = add_compare(&app, out, &pair);
+    const CLI::App* ceiling = add_ceiling(&app, out);
     const CLI::App* check = add_check(&app, &out->check);
     std::vector<std::string> args(argv, argv + argc);
     std::reverse(args.begin(), args.end());  // CLI11 takes them from the last to the first
@@ -135,6 +159,8 @@ core::err command_line_parse(int argc, const char* const* argv, command_line* ou
     } else if (compare->parsed()) {
       out->what = subcommand::compare;
       return take_pair(pair, out, message);
+    } else if (ceiling->parsed()) {
+      out->what = subcommand::ceiling;
     } else if (check->parsed()) {
       out->what = subcommand::check;
     } else {

@@ -6,11 +6,12 @@
 #include <vector>
 
 #include "core/err.h"
+#include "loadgen/ceiling.h"
 #include "loadgen/check_replay.h"
 
 namespace loadgen {
 
-enum class subcommand : uint8_t { run, schedule, compare, check, help, version };
+enum class subcommand : uint8_t { run, schedule, compare, check, ceiling, help, version };
 
 struct command_line {
   subcommand what = subcommand::help;
@@ -26,6 +27,10 @@ struct command_line {
   double rate_factor = 1, time_factor = 1;
   std::string logs = "auto";
   uint32_t logs_mb = 4096;
+  std::string ceiling_file = "auto";  // auto, off, or what `ceiling --out` wrote
+  // ceiling
+  ceiling_options sink;
+  std::string ceiling_out;
   // check
   replay_options check;
   // compare

@@ -11,6 +11,7 @@
 
 #include "core/clock.h"
 #include "loadgen/check_log.h"
+#include "loadgen/generator_limit.h"
 #include "loadgen/sampler.h"
 #include "loadgen/worker.h"
 
@@ -22,8 +23,6 @@ constexpr uint64_t kStartDelayUs = 200'000;  // from "go" to the first phase
 constexpr double kConnectGraceS = 20;        // beyond what the rate needs
 constexpr double kFinalReadsS = 60;
 constexpr uint32_t kQuietPolls = 6;  // nothing came for so long: nothing more will
-constexpr double kBusyShare = 0.7;   // of a core: beyond it a loop of the tool may be what is slow
-constexpr uint64_t kLateP99Us = 1000;
 constexpr uint32_t kRestartMsMax = 20'000;
 constexpr const char* kMetrics[] = {"parley_queue_bytes",
                                     "parley_loop_lag_seconds",
@@ -90,20 +89,26 @@ const char* fault_name(fault_kind k) {
   return kNames[static_cast<size_t>(k)];
 }
 
+// What a loop of the tool has used and done until now.
+struct loop_use {
+  uint64_t cpu_ns = 0, delivered = 0;
+};
+
 struct runner {
-  const scenario* asked;
-  const engine_options* options;
+  const scenario* asked = nullptr;
+  const engine_options* options = nullptr;
   world all;
   core::loop_group* group = nullptr;
   sampler* samples = nullptr;
-  run_result* out;
+  run_result* out = nullptr;
   std::string why;
   std::thread faults;  // makes them, in order
   std::atomic<bool> stops_faults{false};
   std::vector<std::string> fault_errors;
   double cpu_from = -1, tool_cpu_from = 0;
   uint64_t delivered_from = 0;
-  uint64_t loop_cpu_from = 0, measured_from_us = 0;
+  std::vector<loop_use> used_from, used_to;  // by loop, at the begin and the end of measuring
+  uint64_t measured_from_us = 0, measured_to_us = 0;
   uint64_t sampled_us = 0;
   check_logs* logs = nullptr;
 };
@@ -234,12 +239,31 @@ bool connect_all(runner* r) {
   return sum(r->all, &worker::ready) == r->all.plan->peers;
 }
 
+std::vector<loop_use> loops_used(const world& w) {
+  std::vector<loop_use> out;
+  for (const worker* one : w.workers) {
+    timespec t{};
+    clock_gettime(one->cpu_clock, &t);
+    out.push_back(
+        {static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec),
+         one->delivered.get()});
+  }
+  return out;
+}
+
 void begin_measuring(runner* r) {
-  on_all<worker_report>(r->all);
   r->measured_from_us = now_us();
+  r->used_to = r->used_from = loops_used(r->all);
+  r->measured_to_us = r->measured_from_us;
   r->cpu_from = sampler_server_cpu_s(r->samples);
   r->tool_cpu_from = sampler_tool_cpu_s(r->samples);
   r->delivered_from = sum(r->all, &worker::delivered);
+}
+
+// What comes later (draining, reading back) is not the load's.
+void end_measuring(runner* r) {
+  r->measured_to_us = now_us();
+  r->used_to = loops_used(r->all);
 }
 
 std::string stage_text(const phase& p, double left_s) {
@@ -268,13 +292,23 @@ void run_phases(runner* r) {
   if (!is_measuring) begin_measuring(r);
 }
 
-// Window mode has no time line: it ends when all messages have come.
+// Window mode has no time line: it ends when all messages have come, as of the last poll that saw
+// one come.
 void run_window(runner* r) {
   while (now_us() < r->all.start_us.load()) sleep_ms(1);
   begin_measuring(r);
+  on_all<worker_go>(r->all);
   const uint64_t want = static_cast<uint64_t>(r->asked->messages) * r->all.plan->rooms.size();
   const uint64_t until = now_us() + static_cast<uint64_t>(scenario_seconds(*r->asked) * 1e6);
-  while (sum(r->all, &worker::acked) < want && now_us() < until) wait_poll(r, "window");
+  uint64_t before = 0;
+  bool is_moving = true;
+  while ((is_moving || sum(r->all, &worker::acked) < want) && now_us() < until) {
+    wait_poll(r, "window");
+    const uint64_t delivered = sum(r->all, &worker::delivered);
+    is_moving = delivered != before;
+    if (is_moving) end_measuring(r);
+    before = delivered;
+  }
 }
 
 // Until every message is where it belongs, or the time for that is over.
@@ -455,24 +489,25 @@ void judge(runner* r) {
 
 void say_if_limited(runner* r) {
   run_result* out = r->out;
-  uint64_t busiest = 0;
-  for (const worker* w : r->all.workers) busiest = std::max(busiest, w->cpu_ns.load());
+  generator_load load;
   const double seconds =
-      std::max(0.001, static_cast<double>(now_us() - r->all.start_us.load()) / 1e6);
-  out->tool_cpu_share = static_cast<double>(busiest) / 1e9 / seconds;
-  const auto late = out->latencies.find("late");
-  const uint64_t late_p99 = late == out->latencies.end() ? 0 : histogram_at(late->second, 0.99);
-  char text[160] = "";
-  if (out->tool_cpu_share > kBusyShare) {
-    std::snprintf(text, sizeof text, "a loop of the tool was busy for %.0f %% of the time",
-                  out->tool_cpu_share * 100);
-  } else if (late_p99 > kLateP99Us && !out->is_closed_loop && out->reconnects == 0) {
-    std::snprintf(text, sizeof text,
-                  "one of a hundred messages was sent %.1f ms or more behind its time",
-                  static_cast<double>(late_p99) / 1000);
+      std::max(0.001, static_cast<double>(r->measured_to_us - r->measured_from_us) / 1e6);
+  for (size_t i = 0; i < r->all.workers.size(); ++i) {
+    const loop_use &from = r->used_from[i], &to = r->used_to[i];
+    load.cpu_share =
+        std::max(load.cpu_share, static_cast<double>(to.cpu_ns - from.cpu_ns) / 1e9 / seconds);
+    load.delivered_per_s = std::max(load.delivered_per_s,
+                                    static_cast<double>(to.delivered - from.delivered) / seconds);
   }
-  out->is_generator_limited = text[0] != '\0';
-  out->generator_limited_why = text;
+  load.ceiling_per_s = r->options->ceiling_per_core_s;
+  const auto late = out->latencies.find("late");
+  if (late != out->latencies.end())
+    load.late_p99_us = static_cast<double>(histogram_at(late->second, 0.99));
+  load.has_schedule = !out->is_closed_loop && out->reconnects == 0;
+  out->tool_cpu_share = load.cpu_share;
+  out->tool_ceiling_per_core_s = load.ceiling_per_s > 0 ? load.ceiling_per_s : -1;
+  out->generator_limited_why = generator_limit_text(load);
+  out->is_generator_limited = !out->generator_limited_why.empty();
 }
 
 void fill_result(runner* r) {
@@ -481,7 +516,9 @@ void fill_result(runner* r) {
   out->connections = w.plan->peers;
   out->rooms = static_cast<uint32_t>(w.plan->rooms.size());
   out->is_closed_loop = r->asked->arrivals == arrival_kind::window;
-  out->seconds = scenario_seconds(*r->asked);
+  out->seconds = out->is_closed_loop
+                     ? static_cast<double>(r->measured_to_us - r->measured_from_us) / 1e6
+                     : scenario_seconds(*r->asked);
   out->sent = sum(w, &worker::sent);
   out->acked = sum(w, &worker::acked);
   out->delivered = sum(w, &worker::delivered);
@@ -567,7 +604,10 @@ core::err engine_run(const scenario& asked, const schedule& plan, const engine_o
   out->seed = asked.seed;
   out->schedule_digest = schedule_digest(plan);
   out->started = utc_now();
-  runner r{&asked, &o, {}, nullptr, nullptr, out, {}, {}, {}, {}, -1, 0, 0, 0, 0, 0, nullptr};
+  runner r;
+  r.asked = &asked;
+  r.options = &o;
+  r.out = out;
   make_world(&r, plan);
   if (core::loop_group_create(o.loops, core::loop_options{}, &r.group) != core::err::ok) {
     *why = "the event loops cannot be made";
@@ -592,12 +632,13 @@ core::err engine_run(const scenario& asked, const schedule& plan, const engine_o
   const bool is_connected = connect_all(&r);
   if (is_connected) {
     r.all.start_us.store(now_us() + kStartDelayUs);
-    on_all<worker_go>(r.all);
     r.faults = std::thread(run_faults, &r);
     if (asked.arrivals == arrival_kind::window) {
       run_window(&r);
     } else {
+      on_all<worker_go>(r.all);
       run_phases(&r);
+      end_measuring(&r);
     }
     drain(&r);
     r.stops_faults.store(true);

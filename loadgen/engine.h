@@ -28,7 +28,8 @@ struct engine_options {
   std::string log_dir;              // of processes' output
   std::string check_log_dir;        // check_log.h; empty: none are kept
   uint64_t check_log_bytes_max = 0;
-  int server_pid = 0;  // 0: the first process's, or not known
+  double ceiling_per_core_s = 0;  // ceiling.h: what a loop can receive a second; 0: not known
+  int server_pid = 0;             // 0: the first process's, or not known
   std::string metrics_url;
   // Once a second, on the calling thread; may be null. `stage`: "connecting", "steady 3/5" …
   void (*on_second)(void* user, const char* stage, const second_sample& s) = nullptr;

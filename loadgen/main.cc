@@ -174,16 +174,47 @@ bool print_injuries(const command_line& c, const proxy_report& r, const run_resu
   return true;
 }
 
-// So many deliveries as make logs of a size that nobody minds.
-bool keeps_logs(const command_line& c, const scenario& asked, const schedule& plan) {
-  if (c.logs != "auto") return c.logs == "on";
+uint64_t deliveries_of(const scenario& asked, const schedule& plan) {
   uint64_t deliveries = 0;
   for (const room_plan& r : plan.rooms)
     deliveries += uint64_t{asked.messages} * r.members.size();  // of window mode
   for (const action& a : plan.actions) {
     if (a.kind == action_kind::publish) deliveries += plan.rooms[a.room].members.size();
   }
-  return deliveries <= kLogDeliveriesMax;
+  return deliveries;
+}
+
+// So many deliveries as make logs of a size that nobody minds.
+bool keeps_logs(const command_line& c, const scenario& asked, const schedule& plan) {
+  if (c.logs != "auto") return c.logs == "on";
+  return deliveries_of(asked, plan) <= kLogDeliveriesMax;
+}
+
+// auto: a loop takes several hundred thousand deliveries a second, so that a run far below need
+// not wait for a measurement that could say nothing.
+core::err find_ceiling(const command_line& c, const scenario& asked, const schedule& plan,
+                       double* per_core_s, std::string* why) {
+  constexpr double kWorthPerLoopS = 50'000;
+  constexpr uint32_t kDeliveries = 200'000;
+  *per_core_s = 0;
+  ceiling found;
+  if (c.ceiling_file == "off") return core::err::ok;
+  core::err rc = core::err::ok;
+  if (c.ceiling_file != "auto") {
+    rc = ceiling_read(c.ceiling_file, &found, why);
+    if (rc != core::err::ok) *why = "--ceiling: " + *why;
+  } else {
+    const double a_second = static_cast<double>(deliveries_of(asked, plan)) /
+                            std::max(1.0, scenario_seconds(asked)) / c.loops;
+    if (a_second < kWorthPerLoopS && asked.arrivals != arrival_kind::window) return rc;
+    ceiling_options o;
+    o.deliveries = kDeliveries;
+    o.connections = 0;
+    rc = ceiling_measure(o, &found, why);
+    if (rc != core::err::ok) *why += "; --ceiling off runs without";
+  }
+  *per_core_s = found.deliveries_per_core_s;
+  return rc;
 }
 
 void print_logs(const command_line& c, const run_result& result) {
@@ -219,6 +250,9 @@ int run(const command_line& c) {
   std::error_code ec;
   std::filesystem::create_directories(c.out_dir, ec);
   if (ec) return cannot_run(c.out_dir + " cannot be made: " + ec.message());
+  // First: it forks, and a thread of ours must not be in the middle of something then.
+  if (find_ceiling(c, asked, plan, &o.ceiling_per_core_s, &why) != core::err::ok)
+    return cannot_run(why);
   processes started;
   if (start_processes(c, &started, &o.ready_url, &why) != core::err::ok) return cannot_run(why);
   proxy* between = nullptr;
@@ -266,6 +300,16 @@ int print_schedule(const command_line& c) {
   return 0;
 }
 
+int print_ceiling(const command_line& c) {
+  ceiling found;
+  std::string why;
+  if (ceiling_measure(c.sink, &found, &why) != core::err::ok) return cannot_run(why);
+  std::fputs(ceiling_text(found).c_str(), stdout);
+  if (!c.ceiling_out.empty() && !write_file(c.ceiling_out, ceiling_json(found)))
+    return cannot_run(c.ceiling_out + " cannot be written");
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -279,6 +323,8 @@ int main(int argc, char** argv) {
       return print_schedule(c);
     case subcommand::compare:
       return compare_reports(c.base, c.head, c.is_json);
+    case subcommand::ceiling:
+      return print_ceiling(c);
     case subcommand::check:
       return replay_print(c.check, stdout);
     case subcommand::version:

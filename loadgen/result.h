@@ -88,6 +88,7 @@ struct run_result {
   double server_cpu_us_per_delivery = -1, server_cpu_s = -1, server_rss_bytes = -1,
          server_calls_per_delivery = -1;
   double tool_cpu_us_per_delivery = 0, tool_cpu_share = 0;
+  double tool_ceiling_per_core_s = -1;  // deliveries a loop of the tool can take; -1: not measured
   std::map<std::string, std::string> machine;  // cores, kernel, model
   // Of this run alone, not in report.json: where check_log.h's files are, and why they are not
   // whole.

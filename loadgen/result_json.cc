@@ -57,7 +57,8 @@ constexpr field<run_result, double> kRunNumbers[] = {
     {"seconds", &run_result::seconds},
     {"server_cpu_s", &run_result::server_cpu_s},
     {"server_calls_per_delivery", &run_result::server_calls_per_delivery},
-    {"tool_cpu_share", &run_result::tool_cpu_share}};
+    {"tool_cpu_share", &run_result::tool_cpu_share},
+    {"tool_ceiling_per_core_s", &run_result::tool_ceiling_per_core_s}};
 constexpr field<run_result, uint32_t> kRunSizes[] = {{"connections", &run_result::connections},
                                                      {"rooms", &run_result::rooms}};
 constexpr field<second_sample, uint64_t> kSampleCounts[] = {

@@ -1,7 +1,7 @@
 // One loop of the tool: its connections, its part of the schedule, its clock.
 #include "loadgen/worker.h"
 
-#include <time.h>
+#include <pthread.h>
 
 #include <algorithm>
 
@@ -193,6 +193,7 @@ uint64_t worker_now(worker* w) noexcept {
 
 void worker_begin(worker* w) noexcept {
   worker_now(w);
+  CORE_ASSERT(pthread_getcpuclockid(pthread_self(), &w->cpu_clock) == 0);
   CORE_ASSERT(core::alarm_open(&w->clock, w->home, on_clock) == core::err::ok);
   w->is_clock_open = true;
   const schedule& plan = *w->all->plan;
@@ -314,11 +315,6 @@ void worker_cut_share(worker* w, double share) noexcept {
 
 void worker_report(worker* w) noexcept {
   worker_now(w);
-  timespec t{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  w->cpu_ns.store(
-      static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec),
-      std::memory_order_relaxed);
   std::vector<uint64_t> tops(w->rooms.size());
   for (uint32_t r = 0; r < w->rooms.size(); ++r) {
     std::atomic<uint64_t>& top = w->all->tops[r];

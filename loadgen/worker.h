@@ -5,6 +5,8 @@
 //   --> dialect --> checker, histograms
 #pragma once
 
+#include <time.h>
+
 #include <atomic>
 #include <memory>
 #include <queue>
@@ -116,7 +118,7 @@ struct worker {
   // Read by the main thread.
   core::counter ready, sent, acked, delivered, errors, retried, duplicates, conflicts, reconnects,
       recovered, unrecovered, late, connect_failures, waiting, owed, finals;
-  std::atomic<uint64_t> cpu_ns{0};
+  clockid_t cpu_clock = 0;  // of its thread; once a connection is ready
   std::string last_error;  // main thread: after the loops have ended, or when connecting failed (by
                            // loop_call)
 };
