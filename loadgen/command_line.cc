@@ -62,6 +62,30 @@ void add_run_options(CLI::App* run, command_line* c) {
   run->add_flag("--quiet", c->is_quiet, "No progress, only the summary");
 }
 
+CLI::App* add_capacity(CLI::App* app, command_line* c) {
+  CLI::App* capacity = app->add_subcommand(
+      "capacity",
+      "Find the highest rate at which an objective is kept, by runs at multiples of the scenario's "
+      "rates");
+  add_run_options(capacity, c);
+  capacity
+      ->add_option("--objective", c->objectives,
+                   "NAME=VALUE as in a scenario's [objective], in their place: "
+                   "delivery_p99_ms=50")
+      ->expected(1)
+      ->take_all();
+  capacity->add_option("--minutes", c->minutes, "No run is begun that would end later")
+      ->capture_default_str()
+      ->check(CLI::Range(0.1, 1440.0));
+  capacity->add_option("--width", c->width, "Of the interval that is enough: 0.1 is 10 %")
+      ->capture_default_str()
+      ->check(CLI::Range(0.02, 1.0));
+  capacity->add_option("--start", c->start_factor, "The first factor of all rates")
+      ->capture_default_str()
+      ->check(CLI::Range(1.0 / 1024, 1024.0));
+  return capacity;
+}
+
 CLI::App* add_check(CLI::App* app, replay_options* o) {
   CLI::App* check = app->add_subcommand("check", "Judge the logs of a run again: OUT/logs");
   check->add_option("logdir", o->dir, "The directory with the run's loop-0.log …")->required();
@@ -134,6 +158,9 @@ core::err command_line_parse(int argc, const char* const* argv, command_line* ou
         "Print a scenario's size and the digest of its schedule: equal seeds have equal ones");
     plan->add_option("scenario", out->scenario, "The scenario file")->required();
     CLI::Option* plan_seed = plan->add_option("--seed", out->seed, "Instead of the scenario's");
+    CLI::App* capacity = add_capacity(&app, out);
+    CLI::Option* capacity_seed =
+        capacity->add_option("--seed", out->seed, "Instead of the scenario's");
     std::vector<std::string> pair;
     const CLI::App* compare = add_compare(&app, out, &pair);
     const CLI::App* ceiling = add_ceiling(&app, out);
@@ -149,7 +176,7 @@ core::err command_line_parse(int argc, const char* const* argv, command_line* ou
       *message = e.what();
       return core::err::invalid;
     }
-    out->has_seed = seed->count() + plan_seed->count() > 0;
+    out->has_seed = seed->count() + plan_seed->count() + capacity_seed->count() > 0;
     if (is_version) {
       out->what = subcommand::version;
     } else if (run->parsed()) {
@@ -161,6 +188,8 @@ core::err command_line_parse(int argc, const char* const* argv, command_line* ou
       return take_pair(pair, out, message);
     } else if (ceiling->parsed()) {
       out->what = subcommand::ceiling;
+    } else if (capacity->parsed()) {
+      out->what = subcommand::capacity;
     } else if (check->parsed()) {
       out->what = subcommand::check;
     } else {

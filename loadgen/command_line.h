@@ -11,7 +11,7 @@
 
 namespace loadgen {
 
-enum class subcommand : uint8_t { run, schedule, compare, check, ceiling, help, version };
+enum class subcommand : uint8_t { run, schedule, compare, check, ceiling, capacity, help, version };
 
 struct command_line {
   subcommand what = subcommand::help;
@@ -31,6 +31,9 @@ struct command_line {
   // ceiling
   ceiling_options sink;
   std::string ceiling_out;
+  // capacity
+  std::vector<std::string> objectives;  // "delivery_p99_ms=50"
+  double minutes = 10, width = 0.1, start_factor = 1;
   // check
   replay_options check;
   // compare

@@ -14,7 +14,6 @@ constexpr uint32_t kQueueBytesMax = 8u << 20;
 constexpr uint64_t kMessageBytesMax = 16u << 20;
 constexpr uint64_t kReconnectMinUs = 20'000, kReconnectMaxUs = 200'000;
 constexpr uint64_t kRetryUs = 100'000;  // after a temporary error
-constexpr uint64_t kLateUs = 1000;      // a send that is later than this is counted
 constexpr int64_t kTokenTtlS = 24 * 3600;
 constexpr uint32_t kHistoryPage = 300;
 constexpr std::string_view kKey =
@@ -101,9 +100,6 @@ void send_publish(peer* p, uint32_t index, uint32_t number, uint64_t due_us) noe
   w->sent.add();
   const uint64_t now = run_us(w);
   worker_second(w, now)->sent += 1;
-  const uint64_t late = now > due_us ? now - due_us : 0;
-  worker_record(w, latency_class::late, late);
-  if (late > kLateUs) w->late.add();
   if (!w->speech->has_acks()) {
     p->waiting.pop_back();
     checker_acked(w->checks, m.room, m.ordinal, number, 0, now);

@@ -10,6 +10,7 @@
 namespace loadgen {
 namespace {
 
+constexpr uint64_t kLateUs = 1000;      // a send that is later than this is counted
 constexpr uint32_t kDuesPerTurn = 512;  // then the sockets' turn
 constexpr uint64_t kPlacesMax = 1u << 26;
 
@@ -36,13 +37,23 @@ peer* peer_at(const worker* w, uint32_t index) noexcept {
   return w->peers[index / w->all->workers.size()];
 }
 
+// How far the tool is behind its schedule. What waits for its connection, or is sent again, is late
+// by the server's doing.
+void note_late(worker* w, const action& a) noexcept {
+  const uint64_t due = w->all->start_us.load(std::memory_order_relaxed) + a.at_us;
+  const uint64_t late = w->now_us > due ? w->now_us - due : 0;
+  worker_record(w, latency_class::late, late);
+  if (late > kLateUs) w->late.add();
+}
+
 void do_action(worker* w, const action& a) noexcept {
   peer* p = peer_at(w, a.peer);
   const uint32_t i = peer_membership(p, a.room);
   switch (a.kind) {
     case action_kind::publish:
-      if (i != UINT32_MAX) peer_publish(p, i, p->rooms[i].next_number++, a.at_us, a.is_retried);
-      return;
+      if (i == UINT32_MAX) return;
+      note_late(w, a);
+      return peer_publish(p, i, p->rooms[i].next_number++, a.at_us, a.is_retried);
     case action_kind::leave:
       if (i != UINT32_MAX && p->rooms[i].is_wanted) peer_unsubscribe(p, i);
       return;

@@ -1,0 +1,49 @@
+// What `run` and `capacity` begin with: the scenario, the processes, the tool's own ceiling.
+#pragma once
+
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "loadgen/command_line.h"
+#include "loadgen/engine.h"
+
+namespace loadgen {
+
+inline constexpr int kExitCannotRun = 3;
+
+int cannot_run(const std::string& why);  // says so; kExitCannotRun
+bool write_file(const std::filesystem::path& path, const std::string& text);
+
+// Progress on one line of a terminal, a line every ten seconds elsewhere.
+struct progress {
+  bool is_terminal = false, is_quiet = false;
+  uint64_t seconds = 0;
+  uint64_t delivered = 0;
+};
+void progress_clear(const progress& p);
+
+// With the factors of the command line. Not ok: *why has every problem, a line each.
+core::err read_scenario(const command_line& c, scenario* out, std::string* why);
+
+struct processes {
+  std::vector<process*> all;
+  ~processes() {
+    for (process* p : all) process_free(p);
+  }
+};
+core::err start_processes(const command_line& c, processes* out, std::string* ready_url,
+                          std::string* why);
+
+// All of the options but processes and logs.
+core::err setup_engine(const command_line& c, progress* shown, engine_options* o, std::string* why);
+
+uint64_t deliveries_of(const scenario& asked, const schedule& plan);
+// --ceiling; 0: not known. They fork: call them before any thread is made. find_ceiling() measures
+// only for a run that could come near it.
+core::err measure_ceiling(const command_line& c, double* per_core_s, std::string* why);
+core::err find_ceiling(const command_line& c, const scenario& asked, const schedule& plan,
+                       double* per_core_s, std::string* why);
+
+}  // namespace loadgen
