@@ -360,6 +360,9 @@ void acked(checker* c, const stamp& s, uint64_t offset, uint64_t now_us) noexcep
     *place = 1;
     return;
   }
+  if (offset == 0)
+    return checker_found(c, violation_kind::different, r, 0, UINT32_MAX, now_us,
+                         checker_name_of(s) + " was acknowledged without an offset");
   if (*place != 0 && *place != offset && !may_be_anew(c, *place, offset))
     checker_found(
         c, violation_kind::stored_twice, r, offset, UINT32_MAX, now_us,

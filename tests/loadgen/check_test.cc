@@ -303,6 +303,12 @@ TEST_F(check_test, TwoLoopsAgreeInANewEpoch) {
   checker_free(other);
 }
 
+TEST_F(check_test, AnAcknowledgementHasAnOffset) {
+  both_in();
+  checker_acked(c, 0, 0, 0, 0, 0);
+  EXPECT_EQ(count(violation_kind::different), 1u);
+}
+
 TEST_F(check_test, AKeyUsedAgainIsAnsweredAsADuplicateWithTheFirstOffset) {
   both_in();
   both(1, 0);
