@@ -42,12 +42,13 @@ def main():
     a.add_argument("--churn", type=int, default=0, help="connects and disconnects after the first measurement, in waves")
     a.add_argument("--personal", action="store_true", help="with a personal channel each")
     a.add_argument("--build", default=str(ROOT / "build"))
+    a.add_argument("--parleyd", help="instead of the build's")
     o = a.parse_args()
     build = pathlib.Path(o.build)
     with tempfile.TemporaryDirectory() as folder:
         toml = pathlib.Path(folder) / "idle.toml"
         toml.write_text(TOML.replace("PERSONAL", str(o.personal).lower()))
-        server = subprocess.Popen([str(build / "parleyd"), "--listen", "127.0.0.1:0", "--loops", "1", "--store", f"sqlite:{folder}/i.sqlite",
+        server = subprocess.Popen([o.parleyd or str(build / "parleyd"), "--listen", "127.0.0.1:0", "--loops", "1", "--store", f"sqlite:{folder}/i.sqlite",
                                    "--token-hmac-secret", "bench", "--config", str(toml)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
             port = next(int(m.group(1)) for line in server.stdout if (m := re.search(r"listening on http://[^ \"]*:(\d+)", line)))
