@@ -86,9 +86,9 @@ probe_answer run_probe(searching* s, double factor, capacity_probe* p) {
   schedule plan;
   if (schedule_make(asked, &plan, &p->why) != core::err::ok) return {probe_outcome::impossible};
   run_result r;
-  s->shown.delivered = 0;
+  s->shown.view.before = {};
   const core::err rc = engine_run(asked, plan, s->engine, &r, &p->why);
-  progress_clear(s->shown);
+  live_clear(&s->shown.view);
   if (rc != core::err::ok) return {probe_outcome::failed};
   describe(r, p);
   const probe_outcome outcome = judge(r, &p->why);
@@ -182,6 +182,7 @@ core::err prepare(searching* s, processes* started, std::string* why) {
   }
   // Any probe may come near it.
   rc = measure_ceiling(c, &s->engine.ceiling_per_core_s, why);
+  if (rc == core::err::ok) rc = open_page(c, &s->shown, why);
   if (rc == core::err::ok) rc = start_processes(c, started, &s->engine.ready_url, why);
   s->engine.processes = started->all;
   return rc;

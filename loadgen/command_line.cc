@@ -19,6 +19,8 @@ void add_run_options(CLI::App* run, command_line* c) {
   run->add_option("--pid", c->pid,
                   "The server's process id: its processor time and memory go into the report");
   run->add_option("--metrics-url", c->metrics_url, "The server's Prometheus page (http://…)");
+  run->add_option("--metrics-listen", c->metrics_listen,
+                  "Serve the run's progress for Prometheus on HOST:PORT (/metrics)");
   run->add_option("--out", c->out_dir, "Where report.json and report.html go")
       ->capture_default_str();
   run->add_option("--loops", c->loops, "Threads of the tool")

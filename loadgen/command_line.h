@@ -17,7 +17,7 @@ struct command_line {
   subcommand what = subcommand::help;
   std::string text;  // help: what to print
   // run, schedule
-  std::string scenario, url, hmac_secret, out_dir = "load-report", metrics_url;
+  std::string scenario, url, hmac_secret, out_dir = "load-report", metrics_url, metrics_listen;
   std::vector<std::string> ready_urls;  // URL of all, or NAME=URL of one
   std::vector<std::string> sources, processes, injuries;
   int pid = 0;

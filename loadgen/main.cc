@@ -122,6 +122,7 @@ int run(const command_line& c) {
   // First: it forks, and a thread of ours must not be in the middle of something then.
   if (find_ceiling(c, asked, plan, &o.ceiling_per_core_s, &why) != core::err::ok)
     return cannot_run(why);
+  if (open_page(c, &shown, &why) != core::err::ok) return cannot_run(why);
   processes started;
   if (start_processes(c, &started, &o.ready_url, &why) != core::err::ok) return cannot_run(why);
   proxy* between = nullptr;
@@ -132,7 +133,7 @@ int run(const command_line& c) {
   o.check_log_bytes_max = uint64_t{c.logs_mb} << 20;
   run_result result;
   const core::err rc = engine_run(asked, plan, o, &result, &why);
-  progress_clear(shown);
+  live_clear(&shown.view);
   proxy_report injected;
   if (between != nullptr) proxy_stop(between, &injected);
   if (rc != core::err::ok) return cannot_run(why);

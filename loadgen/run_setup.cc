@@ -11,16 +11,8 @@ namespace {
 
 void on_second(void* user, const char* stage, const second_sample& s) {
   auto* p = static_cast<progress*>(user);
-  const uint64_t rate = s.delivered - p->delivered;
-  p->delivered = s.delivered;
-  ++p->seconds;
-  if (p->is_quiet || (!p->is_terminal && p->seconds % 10 != 1)) return;
-  std::fprintf(
-      stderr, "%s%-28s %8llu connected %10llu sent %12llu delivered %9llu/s %6llu errors%s",
-      p->is_terminal ? "\r\033[K" : "", stage, static_cast<unsigned long long>(s.connected),
-      static_cast<unsigned long long>(s.sent), static_cast<unsigned long long>(s.delivered),
-      static_cast<unsigned long long>(rate), static_cast<unsigned long long>(s.errors),
-      p->is_terminal ? "" : "\n");
+  if (p->page != nullptr) metrics_page_set(p->page, stage, s);
+  live_show(&p->view, stage, s);
 }
 
 // What --ready-url says of all processes, or, with a name, of that one.
@@ -58,10 +50,6 @@ bool write_file(const std::filesystem::path& path, const std::string& text) {
   return static_cast<bool>(out.flush());
 }
 
-void progress_clear(const progress& p) {
-  if (p.is_terminal && !p.is_quiet) std::fputs("\r\033[K", stderr);
-}
-
 core::err read_scenario(const command_line& c, scenario* out, std::string* why) {
   std::vector<std::string> problems;
   const core::err rc = scenario_read(c.scenario, out, &problems);
@@ -97,10 +85,10 @@ core::err start_processes(const command_line& c, processes* out, std::string* re
 
 core::err setup_engine(const command_line& c, progress* shown, engine_options* o,
                        std::string* why) {
-  const core::err rc = url_parse(c.url, &o->host, &o->port, &o->target, why);
+  core::err rc = url_parse(c.url, &o->host, &o->port, &o->target, why);
   if (rc != core::err::ok) return rc;
-  shown->is_terminal = isatty(STDERR_FILENO) != 0;
-  shown->is_quiet = c.is_quiet;
+  shown->view.is_terminal = isatty(STDERR_FILENO) != 0;
+  shown->view.is_quiet = c.is_quiet;
   o->url = c.url;
   o->sources = c.sources;
   o->hmac_secret = c.hmac_secret;
@@ -110,6 +98,15 @@ core::err setup_engine(const command_line& c, progress* shown, engine_options* o
   o->metrics_url = c.metrics_url;
   o->on_second = on_second;
   o->user = shown;
+  return rc;
+}
+
+core::err open_page(const command_line& c, progress* shown, std::string* why) {
+  if (c.metrics_listen.empty()) return core::err::ok;
+  uint16_t port = 0;
+  const core::err rc = metrics_page_open(c.metrics_listen, &shown->page, &port, why);
+  if (rc == core::err::ok && !c.is_quiet)
+    std::fprintf(stderr, "metrics on port %u: GET /metrics\n", port);
   return rc;
 }
 

@@ -8,6 +8,8 @@
 
 #include "loadgen/command_line.h"
 #include "loadgen/engine.h"
+#include "loadgen/live.h"
+#include "loadgen/metrics_listen.h"
 
 namespace loadgen {
 
@@ -16,13 +18,12 @@ inline constexpr int kExitCannotRun = 3;
 int cannot_run(const std::string& why);  // says so; kExitCannotRun
 bool write_file(const std::filesystem::path& path, const std::string& text);
 
-// Progress on one line of a terminal, a line every ten seconds elsewhere.
+// Whoever watches a run.
 struct progress {
-  bool is_terminal = false, is_quiet = false;
-  uint64_t seconds = 0;
-  uint64_t delivered = 0;
+  live_view view;
+  metrics_page* page = nullptr;  // --metrics-listen
+  ~progress() { metrics_page_close(page); }
 };
-void progress_clear(const progress& p);
 
 // With the factors of the command line. Not ok: *why has every problem, a line each.
 core::err read_scenario(const command_line& c, scenario* out, std::string* why);
@@ -38,6 +39,9 @@ core::err start_processes(const command_line& c, processes* out, std::string* re
 
 // All of the options but processes and logs.
 core::err setup_engine(const command_line& c, progress* shown, engine_options* o, std::string* why);
+
+// --metrics-listen. It makes a thread: after find_ceiling().
+core::err open_page(const command_line& c, progress* shown, std::string* why);
 
 uint64_t deliveries_of(const scenario& asked, const schedule& plan);
 // --ceiling; 0: not known. They fork: call them before any thread is made. find_ceiling() measures
