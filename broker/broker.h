@@ -112,7 +112,12 @@ struct member {
 struct presence_counts {
   uint32_t clients = 0;
   uint32_t users = 0;
+  // When the last client left, Unix time; 0: not known. Remembered for channels that begin with '#'
+  // (of one user, or of a few), for kLastSeenMs at most.
+  int64_t left_ms = 0;
 };
+inline constexpr int64_t kLastSeenMs = int64_t{30} * 24 * 3600 * 1000;
+inline constexpr size_t kLastSeenMax = 100'000;  // local: the newest, of each loop
 
 using publish_cb = void (*)(void* user, publish_result&& r) noexcept;
 using position_cb = void (*)(void* user, core::err rc, const store::position& p) noexcept;

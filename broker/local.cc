@@ -84,7 +84,9 @@ class local_broker final : public broker {
     return is_closed_ ? core::err::closed : presence_.add(channel, m);
   }
   void presence_remove(const std::string& channel, std::string_view client) noexcept override {
+    if (!presence_.has(channel)) return;
     presence_.remove(channel, client);
+    if (channel.starts_with('#') && !presence_.has(channel)) left_.note(channel, clock_->wall_ms());
   }
   core::err presence(const std::string& channel, uint32_t limit, presence_cb cb,
                      void* user) noexcept override {
@@ -94,7 +96,9 @@ class local_broker final : public broker {
   }
   core::err presence_stats(const std::string& channel, counts_cb cb, void* user) noexcept override {
     if (is_closed_) return core::err::closed;
-    cb(user, core::err::ok, presence_.counts(channel));
+    presence_counts counts = presence_.counts(channel);
+    if (counts.clients == 0) counts.left_ms = left_.at(channel, clock_->wall_ms());
+    cb(user, core::err::ok, counts);
     return core::err::ok;
   }
 
@@ -144,6 +148,7 @@ class local_broker final : public broker {
   const core::clock_source* const clock_;
   std::unordered_map<std::string, subscription> subscriptions_;
   presence_table presence_;
+  last_seen left_;
   op* ops_ = nullptr;
   uint64_t next_subscription_ = 1;
   bool is_closed_ = false;

@@ -106,4 +106,19 @@ presence_counts presence_table::counts(const std::string& channel) const noexcep
   return {it->second.count, static_cast<uint32_t>(users.size())};
 }
 
+void last_seen::note(const std::string& channel, int64_t now_ms) {
+  left_[channel] = now_ms;
+  order_.emplace_back(channel, now_ms);
+  while (order_.size() > kLastSeenMax) {
+    const auto oldest = left_.find(order_.front().first);
+    if (oldest != left_.end() && oldest->second == order_.front().second) left_.erase(oldest);
+    order_.pop_front();
+  }
+}
+
+int64_t last_seen::at(const std::string& channel, int64_t now_ms) const noexcept {
+  const auto found = left_.find(channel);
+  return found == left_.end() || now_ms - found->second > kLastSeenMs ? 0 : found->second;
+}
+
 }  // namespace broker

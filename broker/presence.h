@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -70,6 +71,17 @@ struct presence_equal {
     const presence_key x = key(a), y = key(b);
     return x.channel == y.channel && x.client == y.client;
   }
+};
+
+// When channels were left, the newest kLastSeenMax.
+class last_seen {
+ public:
+  void note(const std::string& channel, int64_t now_ms);
+  int64_t at(const std::string& channel, int64_t now_ms) const noexcept;  // 0: not known
+
+ private:
+  std::unordered_map<std::string, int64_t> left_;
+  std::deque<std::pair<std::string, int64_t>> order_;  // those that were overtaken stay until then
 };
 
 class presence_table {

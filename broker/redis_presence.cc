@@ -106,9 +106,9 @@ void redis_broker::presence_remove(const std::string& channel, std::string_view 
   const uint32_t p = partition_of(channel);
   op* o = op_new(&redis_broker::added, channel, nullptr);
   o->number = 0;  // of no incarnation: the answer is not looked at
-  const std::vector<std::string> keys = {partition_key(p, 'p', channel),
-                                         partition_key(p, 'u', channel),
-                                         partition_key(p, 'n', identity_)};
+  const std::vector<std::string> keys = {
+      partition_key(p, 'p', channel), partition_key(p, 'u', channel),
+      partition_key(p, 'n', identity_), partition_key(p, 'v', channel)};
   const std::vector<std::string> arguments = {identity_, who, channel,
                                               presence_.has(channel) ? "0" : "1"};
   if (started(o, call(s, redis_script::leave, keys, arguments, o)) != core::err::ok)
@@ -147,15 +147,16 @@ core::err redis_broker::presence_stats(const std::string& channel, counts_cb cb,
   if (is_closed_) return core::err::closed;
   op* o = op_new(&redis_broker::counts_read, channel, user);
   o->on_counts = cb;
-  const std::vector<std::string> keys = {key('p', channel), key('u', channel)};
+  const std::vector<std::string> keys = {key('p', channel), key('u', channel), key('v', channel)};
   return started(o, call(server_of(channel), redis_script::counts, keys, {}, o));
 }
 
 void redis_broker::counts_read(op* o, core::err rc, const redis_reply& r) noexcept {
   presence_counts counts;
-  if (rc == core::err::ok && r.count == 2)
+  if (rc == core::err::ok && r.count == 3)
     counts = {static_cast<uint32_t>(redis_u64(r.items[0])),
-              static_cast<uint32_t>(redis_u64(r.items[1]))};
+              static_cast<uint32_t>(redis_u64(r.items[1])),
+              static_cast<int64_t>(redis_u64(r.items[2]))};
   const counts_cb cb = o->on_counts;
   void* user = o->user;
   op_free(o);
@@ -313,9 +314,9 @@ void redis_broker::sweep_channel(op* o) noexcept {
   }
   const std::string& channel = o->channels.back();
   const std::string& identity = sweeps_.front().identity;
-  const std::vector<std::string> keys = {partition_key(o->partition, 'p', channel),
-                                         partition_key(o->partition, 'u', channel),
-                                         partition_key(o->partition, 'n', identity)};
+  const std::vector<std::string> keys = {
+      partition_key(o->partition, 'p', channel), partition_key(o->partition, 'u', channel),
+      partition_key(o->partition, 'n', identity), partition_key(o->partition, 'v', channel)};
   if (started(o, call(server_at(o->partition), redis_script::sweep, keys,
                       {identity, std::to_string(o->number), channel}, o)) != core::err::ok)
     sweep_fails();

@@ -225,6 +225,11 @@ end
 local function user_leaves(key, user)
   if redis.call('HINCRBY', key, user, -1) <= 0 then redis.call('HDEL', key, user) end
 end
+local function note_left(members, key, channel)
+  if string.sub(channel, 1, 1) ~= '#' or redis.call('EXISTS', members) == 1 then return end
+  local t = redis.call('TIME')
+  redis.call('SET', key, string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000)), 'PX', 2592000000)
+end
 )";
 
 constexpr char kEnter[] = R"(
@@ -247,6 +252,7 @@ local old = redis.call('HGET', KEYS[1], ARGV[2])
 if not old or owner_of(old) ~= ARGV[1] then return 0 end
 redis.call('HDEL', KEYS[1], ARGV[2])
 user_leaves(KEYS[2], user_of(old))
+note_left(KEYS[1], KEYS[4], ARGV[3])
 return 1
 )";
 
@@ -262,7 +268,10 @@ until cursor == '0' or #out >= 2 * limit
 return out
 )";
 
-constexpr char kCounts[] = "return {redis.call('HLEN', KEYS[1]), redis.call('HLEN', KEYS[2])}";
+constexpr char kCounts[] = R"(
+local clients = redis.call('HLEN', KEYS[1])
+return {clients, redis.call('HLEN', KEYS[2]), clients == 0 and redis.call('GET', KEYS[3]) or '0'}
+)";
 
 constexpr char kLease[] = R"(
 local t = redis.call('TIME')
@@ -292,6 +301,7 @@ for n = 1, #page[2], 2 do
     out[#out + 1] = v
   end
 end
+if #out > 1 then note_left(KEYS[1], KEYS[4], ARGV[3]) end
 if page[1] == '0' then redis.call('SREM', KEYS[3], ARGV[3]) end
 return out
 )";

@@ -12,6 +12,7 @@
 //   P:{p}:n:IDENTITY   channels in which this member of the lease has entries
 //   P:{p}:f            identities whose entries have been taken out: they write no more
 //   P:{p}:l:USER       channels of a user, in the user's partition: channel -> read marker
+//   P:{p}:v:CHANNEL    when the last client left a channel that begins with '#'; with expiry
 // without a partition: P:leases (sorted set: identity -> when it ends, ms), P:sweep:IDENTITY
 // and the Pub/Sub channels P:{p}:c:CHANNEL and P:control.
 //
@@ -62,12 +63,12 @@ std::string redis_script_text(redis_script s);
 // remove    KEYS g m s b e; ARGV run repl epoch base | command channel envelope -> "ok"
 // Presence; no generation:
 // enter      KEYS p u n f; ARGV identity client entry channel -> "new" | "known" | "fenced"
-// leave      KEYS p u n; ARGV identity client channel is_last -> 0 or 1
+// leave      KEYS p u n v; ARGV identity client channel is_last -> 0 or 1
 // members    KEYS p; ARGV limit -> {client, entry …}
-// counts     KEYS p u -> {clients, users}
+// counts     KEYS p u v -> {clients, users, left_ms}
 // lease      KEYS leases; ARGV identity ms -> {had_lapsed, now, identity, ends …}
 // sweep_list KEYS f n; ARGV identity -> {channel …}
-// sweep      KEYS p u n; ARGV identity cursor channel -> {cursor, client, entry …} taken out
+// sweep      KEYS p u n v; ARGV identity cursor channel -> {cursor, client, entry …} taken out
 
 // Users' channels:
 // list_add    KEYS l; ARGV channel

@@ -281,6 +281,9 @@ void rpc_send(session* s, uint32_t id, const proto::rpc_fields& f) noexcept;
 void rpc_typing(session* s, uint32_t id, const proto::rpc_fields& f) noexcept;
 void rpc_change(session* s, uint32_t id, const proto::rpc_fields& f, bool is_delete) noexcept;
 
+// session_online.cc
+void rpc_online(session* s, uint32_t id, const proto::rpc_fields& f) noexcept;
+
 // session_query.cc
 bool may_read_history(session* s, const namespace_settings& ns, std::string_view channel) noexcept;
 void command_presence(session* s, const proto::command& c) noexcept;

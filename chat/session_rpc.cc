@@ -208,8 +208,9 @@ constexpr struct {
   std::string_view name;
   void (*run)(session* s, uint32_t id, const proto::rpc_fields& f) noexcept;
 } kMethods[] = {
-    {"send", rpc_send}, {"typing", rpc_typing}, {"whoami", whoami}, {"channels", channels},
-    {"read", read},     {"edit", edit},         {"delete", remove}, {"leave", leave},
+    {"send", rpc_send},     {"typing", rpc_typing}, {"whoami", whoami},
+    {"channels", channels}, {"read", read},         {"edit", edit},
+    {"delete", remove},     {"leave", leave},       {"online", rpc_online},
 };
 
 }  // namespace

@@ -42,6 +42,7 @@ struct settings {
   bool is_insecure =
       false;  // --insecure-dev: no token needed; every right in every channel; expiry ignored
   bool has_personal_channel = true;  // connect subscribes user U to "#U"
+  bool has_online = true;            // users may ask by rpc which users are connected
   std::string version;               // told in connect replies
   std::string node_name;
   std::string node_id;     // of this start

@@ -220,6 +220,27 @@ err json_check(command_parser* p, std::string_view text, std::string* out) noexc
   return err::ok;
 }
 
+namespace {
+
+bool get_users(od::value v, rpc_fields* out) noexcept {
+  od::json_type type;
+  if (v.type().get(type) != simdjson::SUCCESS) return false;
+  if (type == od::json_type::null) return true;
+  od::array list;
+  if (v.get_array().get(list) != simdjson::SUCCESS) return false;
+  out->users.clear();
+  for (auto element : list) {
+    od::value one;
+    std::string_view user;
+    if (element.get(one) != simdjson::SUCCESS || !get_text(one, &user)) return false;
+    out->has_too_many_users = out->users.size() >= kRpcUsersMax;
+    if (!out->has_too_many_users) out->users.push_back(user);
+  }
+  return true;
+}
+
+}  // namespace
+
 err rpc_parse(command_parser* p, std::string_view object, rpc_fields* out) noexcept {
   *out = {};
   p->padded.assign(object);
@@ -239,6 +260,7 @@ err rpc_parse(command_parser* p, std::string_view object, rpc_fields* out) noexc
     if (name == "data") return get_raw(p, f, &out->data);
     if (name == "limit") return get_signed(f, &out->limit);
     if (name == "offset") return out->has_offset = get_u64(f, &out->offset);
+    if (name == "users") return get_users(f, out);
     return true;
   });
   return is_good ? err::ok : err::malformed;

@@ -86,7 +86,10 @@ struct rpc_fields {
   uint64_t offset = 0;
   int64_t limit = 0;
   bool has_offset = false;
+  std::vector<std::string_view> users;  // at most kRpcUsersMax are looked at
+  bool has_too_many_users = false;
 };
+inline constexpr size_t kRpcUsersMax = 200;
 // malformed: no object, or a field of the wrong type. `object` may be a command's data.
 core::err rpc_parse(command_parser* p, std::string_view object, rpc_fields* out) noexcept;
 

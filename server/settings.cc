@@ -151,6 +151,7 @@ void make_access(making* m) {
 void make_client(making* m) {
   chat::settings* s = &m->out->chat;
   s->has_personal_channel = m->flag("client.personal_channel");
+  s->has_online = m->flag("client.online");
   s->ping_ms = m->number("client.ping_interval");
   s->pong_wait_ms = m->number("client.pong_timeout");
   s->queue_bytes_max = m->number("client.queue_size_max");

@@ -399,6 +399,42 @@ TEST_P(broker_contract, knows_who_is_present) {
   EXPECT_EQ(presence("a", 0).size(), 0u);
 }
 
+TEST_P(broker_contract, remembers_when_a_users_channel_was_left) {
+  const auto left_ms = [&](const std::string& channel) {
+    store_test::pending<broker::presence_counts> p{.home = home()};
+    run([&] {
+      EXPECT_EQ(bus()->presence_stats(
+                    channel,
+                    [](void* user, core::err, broker::presence_counts c) noexcept {
+                      auto* self = static_cast<store_test::pending<broker::presence_counts>*>(user);
+                      store_test::pending<broker::presence_counts>::finish(self, c);
+                    },
+                    &p),
+                core::err::ok);
+    });
+    return p.wait().left_ms;
+  };
+  EXPECT_EQ(left_ms("#ann"), 0);
+  for (const char* channel : {"#ann", "room"}) {
+    enter(channel, "1", "ann");
+    enter(channel, "2", "ann");
+    run([&] { bus()->presence_remove(channel, "1"); });
+  }
+  EXPECT_EQ(left_ms("#ann"), 0) << "she is there with another client";
+  for (const char* channel : {"#ann", "room"})
+    run([&] {
+      bus()->presence_remove(channel, "2");
+      bus()->presence_remove(channel, "2");
+    });
+  const int64_t left = left_ms("#ann");
+  EXPECT_GT(left, int64_t{1'600'000'000'000});
+  EXPECT_EQ(left_ms("room"), 0) << "of users' channels only";
+  enter("#ann", "3", "ann");
+  EXPECT_EQ(left_ms("#ann"), 0);
+  run([&] { bus()->presence_remove("#ann", "3"); });
+  EXPECT_GE(left_ms("#ann"), left);
+}
+
 TEST_P(broker_contract, replaces_and_removes_members) {
   for (const char* client : {"1", "2", "3"}) enter("a", client, "u");
   for (const char* client : {"1", "2", "3"}) {  // first, middle, last

@@ -409,4 +409,67 @@ TEST_F(session_query_test, TheConnectionGoesBeforeTheAnswer) {
   }
 }
 
+// ---- who is online
+
+class session_online_test : public fixture::session_test {};
+
+TEST_F(session_online_test, TellsWhoIsConnectedAndWhenTheOthersWere) {
+  begin();
+  tab* ann = connect("ann");
+  tab* bob = connect("bob");
+  connect("bob");
+  tab* eve = connect("eve");
+  w->run();
+  EXPECT_EQ(ann->rpc("online", R"({"users":["ann","bob","zoe","bob","no\u0023name",""]})"),
+            R"("rpc":{"data":{"users":{"ann":{"online":true},"bob":{"online":true},)"
+            R"("zoe":{"online":false},"no#name":{"online":false},"":{"online":false}}}})");
+  bob->drop();
+  eve->drop();
+  w->run();
+  const std::string text = ann->rpc("online", R"({"users":["bob","eve"]})");
+  EXPECT_NE(text.find(R"("bob":{"online":true},"eve":{"online":false,"last_seen":17)"),
+            std::string::npos)
+      << text;
+}
+
+TEST_F(session_online_test, RefusesWhatItCannotAnswer) {
+  begin();
+  tab* ann = connect("ann");
+  EXPECT_EQ(ann->rpc("online"), fixture::kBadRequest);
+  EXPECT_EQ(ann->rpc("online", R"({"users":[]})"), fixture::kBadRequest);
+  EXPECT_EQ(ann->rpc("online", R"({"users":"ann"})"), fixture::kBadRequest);
+  EXPECT_EQ(ann->rpc("online", R"({"users":[1]})"), fixture::kBadRequest);
+  std::string names = "\"u0\"";
+  for (int i = 1; i < 200; ++i) names += ",\"u" + std::to_string(i) + "\"";
+  const std::string most = ann->rpc("online", "{\"users\":[" + names + "]}");
+  EXPECT_NE(most.find("\"u199\":{\"online\":false}"), std::string::npos) << most;
+  EXPECT_EQ(ann->rpc("online", "{\"users\":[" + names + ",\"one more\"]}"), fixture::kBadRequest);
+}
+
+TEST_F(session_online_test, IsNotThereWithoutPersonalChannels) {
+  config.has_personal_channel = false;
+  begin();
+  EXPECT_EQ(connect("ann")->rpc("online", R"({"users":["ann"]})"), fixture::kNotAvailable);
+}
+
+TEST_F(session_online_test, CanBeSwitchedOff) {
+  config.has_online = false;
+  begin();
+  EXPECT_EQ(connect("ann")->rpc("online", R"({"users":["ann"]})"), fixture::kNotAvailable);
+}
+
+TEST_F(session_online_test, ALongListCostsMoreRate) {
+  config.commands_per_s = 1;
+  config.commands_burst = 15;
+  config.channels_per_client_max = 8;
+  begin();
+  tab* ann = connect("ann");
+  std::string names = "\"u0\"";
+  for (int i = 1; i < 100; ++i) names += ",\"u" + std::to_string(i) + "\"";
+  int answered = 0;
+  while (ann->rpc("online", "{\"users\":[" + names + "]}").find("error") == std::string::npos)
+    ++answered;
+  EXPECT_EQ(answered, 2) << "six each, of fifteen less the connect";
+}
+
 }  // namespace

@@ -155,10 +155,19 @@ test('the server API knows all nodes and all their channels, and reaches users o
   });
   const { body } = await here.api('channels', { pattern: name });
   assert.deepEqual(body.result, { channels: { [name]: { num_clients: 2 } } });
+  assert.deepEqual((await there.rpc('online', { users: ['there', 'second', 'nobody'] })).data.users,
+    { there: { online: true }, second: { online: true }, nobody: { online: false } });
   const off = next(sub, 'unsubscribed');
   await here.api('unsubscribe', { user: 'there', channel: name });
   assert.equal((await off).code, 2000);
   const gone = next(there, 'disconnected');
   await here.api('disconnect', { user: 'there' });
   assert.equal((await gone).code, 3503);
+  const asker = user('asker');
+  asker.connect();
+  await eventually(async () => {
+    const seen = (await asker.rpc('online', { users: ['there'] })).data.users.there;
+    assert.equal(seen.online, false);
+    assert.ok(Math.abs(seen.last_seen - Date.now()) < 60_000);
+  });
 });
