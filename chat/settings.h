@@ -52,8 +52,9 @@ struct settings {
   uint32_t recovery_bytes_max =
       512 * 1024;  // beyond: recovered:false; at most half of queue_bytes_max and 512 KiB
   uint32_t channels_per_client_max = 128;
-  uint32_t connections_per_user_max = 0;  // 0: no bound
-  uint64_t connections_max = 0;           // 0: no bound but the descriptors
+  uint32_t connections_per_user_max = 0;                   // 0: no bound
+  uint64_t connections_max = 0;                            // 0: no bound but the descriptors
+  uint32_t handshakes_per_s = 0, handshakes_burst = 1000;  // of each loop; 0: no bound
   // Token buckets per connection: commands a second and how many may come at once. 0: no bound. The
   // burst of commands also allows connect plus a subscribe of every channel.
   uint32_t commands_per_s = 200, commands_burst = 400;

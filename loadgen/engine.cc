@@ -243,7 +243,8 @@ std::vector<loop_use> loops_used(const world& w) {
   std::vector<loop_use> out;
   for (const worker* one : w.workers) {
     timespec t{};
-    clock_gettime(one->cpu_clock, &t);
+    const clockid_t own = one->cpu_clock.load(std::memory_order_relaxed);
+    if (own != 0) clock_gettime(own, &t);
     out.push_back(
         {static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec),
          one->delivered.get()});

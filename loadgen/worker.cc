@@ -204,7 +204,9 @@ uint64_t worker_now(worker* w) noexcept {
 
 void worker_begin(worker* w) noexcept {
   worker_now(w);
-  CORE_ASSERT(pthread_getcpuclockid(pthread_self(), &w->cpu_clock) == 0);
+  clockid_t own;
+  CORE_ASSERT(pthread_getcpuclockid(pthread_self(), &own) == 0);
+  w->cpu_clock.store(own, std::memory_order_relaxed);
   CORE_ASSERT(core::alarm_open(&w->clock, w->home, on_clock) == core::err::ok);
   w->is_clock_open = true;
   const schedule& plan = *w->all->plan;

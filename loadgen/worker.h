@@ -118,7 +118,7 @@ struct worker {
   // Read by the main thread.
   core::counter ready, sent, acked, delivered, errors, retried, duplicates, conflicts, reconnects,
       recovered, unrecovered, late, connect_failures, waiting, owed, finals;
-  clockid_t cpu_clock = 0;  // of its thread; once a connection is ready
+  std::atomic<clockid_t> cpu_clock{0};  // of its thread; 0 until that runs
   std::string last_error;  // main thread: after the loops have ended, or when connecting failed (by
                            // loop_call)
 };

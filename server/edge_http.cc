@@ -4,6 +4,7 @@
 #include <new>
 #include <type_traits>
 
+#include "chat/rate.h"
 #include "core/assert.h"
 #include "core/limits.h"
 #include "server/edge.h"
@@ -67,9 +68,24 @@ void refuse(edge* e, core::http_route route, int status, std::string_view header
   core::conn_drain(&e->link, end);
 }
 
+// A herd that comes back at once is let in at a rate that the loop can serve, so that those who are
+// in are in, instead of all waiting until their time-outs make them come again. A loop is a thread.
+bool takes_handshake(const edge* e) noexcept {
+  thread_local chat::rate_bucket bucket;
+  const chat::settings& s = e->server->config.chat;
+  return chat::rate_take(&bucket, core::loop_now_ms(e->link.home), s.handshakes_per_s,
+                         s.handshakes_burst);
+}
+
 // True: the connection is a WebSocket now.
 bool upgrade(edge* e, const proto::http_request& r) noexcept {
   core::loop_metrics* m = core::loop_counters(e->link.home);
+  if (!takes_handshake(e)) {
+    m->handshake_refused.add();
+    refuse(e, core::http_route::websocket, 503, "Retry-After: 1\r\n",
+           "too many connections are being made", end_reason::http_bad);
+    return false;
+  }
   if (e->server->is_draining.load(std::memory_order_relaxed)) {
     m->handshake_refused.add();
     refuse(e, core::http_route::websocket, 503, "Retry-After: 1\r\n", "this node is shutting down",

@@ -159,6 +159,8 @@ void make_client(making* m) {
   s->channels_per_client_max = m->number("client.channels_max");
   s->connections_per_user_max = m->number("client.connections_per_user_max");
   s->connections_max = m->number("client.connections_max");
+  s->handshakes_per_s = m->number("client.handshakes_per_second");
+  s->handshakes_burst = m->number("client.handshakes_burst");
   s->commands_per_s = m->number("client.commands_per_second");
   s->commands_burst = m->number("client.commands_burst");
   s->publishes_per_s = m->number("client.publishes_per_second");

@@ -127,6 +127,15 @@ core::config_schema make_schema() {
        "Subscriptions of one connection; beyond it error 106.", false},
       {"client.connections_per_user_max", "", "", kInt, "0", 0, 1 << 20, "", "connections",
        "Of one user; beyond it 3504; 0 is no bound.", false},
+      {"client.handshakes_per_second", "", "", kInt, "0", 0, 1'000'000, "", "handshakes",
+       "WebSockets that an event loop lets in a second; the others get 503 with Retry-After and "
+       "come "
+       "again. 0: no bound. A core makes some thousands; a herd that returns is served sooner when "
+       "it "
+       "is let in at that rate.",
+       false},
+      {"client.handshakes_burst", "", "", kInt, "1000", 1, 1'000'000, "", "handshakes",
+       "How many may come at once.", false},
       {"client.connections_max", "", "", kInt, "0", 0, 1 << 30, "", "connections",
        "Of the node; 0 is no bound but the descriptors.", false},
       {"client.commands_per_second", "", "", kInt, "200", 0, 1 << 20, "", "commands",

@@ -247,6 +247,26 @@ TEST_F(edge_test, websocket_refusals) {
   EXPECT_EQ(counters()->websockets_open.get(), 0u);
 }
 
+TEST_F(edge_test, a_herd_is_let_in_at_a_rate) {
+  options.chat.handshakes_per_s = 1;
+  options.chat.handshakes_burst = 3;
+  start();
+  std::vector<std::unique_ptr<wire>> in;
+  for (int i = 0; i < 3; ++i) in.push_back(websocket());
+  string late = ask(kUpgrade);
+  EXPECT_TRUE(late.starts_with("HTTP/1.1 503 ")) << late;
+  EXPECT_NE(late.find("Retry-After: 1\r\n"), string::npos);
+  EXPECT_TRUE(ask(get("/health")).starts_with("HTTP/1.1 200 "))
+      << "who asks something else is served";
+  EXPECT_EQ(counters()->handshake_refused.get(), 1u);
+  for (int i = 0; i < 100'000 && !late.starts_with("HTTP/1.1 101 "); ++i) {
+    auto w = open();
+    w->send(kUpgrade);
+    late = w->until("\r\n\r\n");
+  }
+  EXPECT_TRUE(late.starts_with("HTTP/1.1 101 ")) << "a second later the next one is in";
+}
+
 TEST_F(edge_test, ping_is_answered) {
   start();
   auto w = websocket();
