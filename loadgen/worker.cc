@@ -136,8 +136,11 @@ uint64_t messages_waiting(const worker* w) noexcept {
 }
 
 // Where the message stands among the room's arrivals.
-uint64_t arrival_place(const worker* w, const stamp& s, uint64_t offset) noexcept {
-  if (offset != 0) return offset;
+uint64_t arrival_place(const worker* w, local_room* r, const stamp& s, uint64_t offset) noexcept {
+  if (offset != 0) {
+    if (r->arrivals.empty()) r->arrivals_from = offset;
+    return offset - r->arrivals_from;  // one from before wraps, and counts for nothing
+  }
   return static_cast<uint64_t>(s.number) * w->all->plan->rooms[s.room].publishers + s.publisher;
 }
 
@@ -310,7 +313,7 @@ void worker_delivered(worker* w, const peer& to, const stamp& s, uint64_t offset
       histogram_record(&w->by_group[w->all->plan->rooms[s.room].group], latency);
   }
   local_room* r = &w->rooms[s.room];
-  const uint64_t place = arrival_place(w, s, offset);
+  const uint64_t place = arrival_place(w, r, s, offset);
   if (place >= kPlacesMax) return;
   if (place >= r->arrivals.size())
     r->arrivals.resize(std::max<size_t>(place + 1, r->arrivals.size() * 2));

@@ -87,6 +87,7 @@ struct due {
 struct local_room {
   std::vector<std::string> epochs;  // by number; recovery says which one a position is of
   std::vector<uint32_t> arrivals;   // by place: members of this loop that have it
+  uint64_t arrivals_from = 0;       // offset of place 0: the first that came, anywhere above 0
   uint32_t members = 0;             // of this loop, but for the slow ones
   uint64_t final_from =
       UINT64_MAX;  // history is read behind this offset: the least that a member began with
