@@ -58,7 +58,9 @@ struct subscription {
 
 std::string make_tags(std::string_view before_time, int64_t time_ms) {
   if (before_time.empty()) return {};
-  std::string tags(before_time);
+  std::string tags;
+  tags.reserve(before_time.size() + 32);
+  tags.append(before_time);
   tags += "\"time\":\"" + std::to_string(time_ms) + "\"}";
   return tags;
 }

@@ -114,6 +114,7 @@ std::string_view user_name(const session* s) noexcept {
 
 std::string info_object(const session* s, std::string_view chan_info) noexcept {
   std::string out;
+  out.reserve(128);
   proto::client_info(&out, user_name(s), client_text(s),
                      s->info == nullptr ? std::string_view() : std::string_view(*s->info),
                      chan_info);

@@ -72,7 +72,9 @@ void on_sent(session* s, operation* op, request* r) noexcept {
     return;
   }
   remember_channel(s, r);
-  std::string data = "{\"offset\":";
+  std::string data;
+  data.reserve(128);
+  data.append("{\"offset\":");
   proto::json_u64(&data, r->top.offset);
   data.append(",\"epoch\":");
   proto::json_string(&data, r->top.epoch);
@@ -85,15 +87,16 @@ void on_sent(session* s, operation* op, request* r) noexcept {
 }
 
 void set_key(session* s, request* r, std::string_view kind, std::string_view key) noexcept {
-  r->pub.key_scope.assign(kind).append(user_name(s).empty() ? client_text(s)
-                                                            : std::string(user_name(s)));
-  r->pub.key_scope.append("\n").append(key);  // no name has a newline
+  const std::string who = user_name(s).empty() ? client_text(s) : std::string(user_name(s));
+  r->pub.key_scope.reserve(kind.size() + who.size() + 1 + key.size());
+  r->pub.key_scope.assign(kind).append(who).append("\n").append(key);  // no name has a newline
   // The same words said again as an edit of something are another request.
   r->pub.key_hash =
       core::digest(r->pub.refers == 0 ? r->pub.data
                                       : r->pub.data + (r->pub.is_delete ? "\ndelete " : "\nedit ") +
                                             std::to_string(r->pub.refers));
   r->pub.key_ttl_ms = config_of(s).idempotency_ttl_ms;
+  r->pub.tags_before_time.reserve(key.size() + 32);
   r->pub.tags_before_time = "{\"key\":";
   proto::json_string(&r->pub.tags_before_time, key);
   r->pub.tags_before_time.push_back(',');

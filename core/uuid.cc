@@ -11,12 +11,12 @@ void uuid_fill(random_source* r, uint8_t (&id)[kUuidBytes]) noexcept {
 
 std::string uuid_text(const uint8_t (&id)[kUuidBytes]) noexcept {
   static constexpr char kHex[] = "0123456789abcdef";
-  std::string out;
-  out.reserve(36);
+  std::string out(36, '-');
+  char* to = out.data();
   for (uint32_t i = 0; i < kUuidBytes; ++i) {
-    if (i == 4 || i == 6 || i == 8 || i == 10) out.push_back('-');
-    out.push_back(kHex[id[i] >> 4]);
-    out.push_back(kHex[id[i] & 15]);
+    if (i == 4 || i == 6 || i == 8 || i == 10) ++to;
+    *to++ = kHex[id[i] >> 4];
+    *to++ = kHex[id[i] & 15];
   }
   return out;
 }

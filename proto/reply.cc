@@ -130,6 +130,9 @@ void publication_object(std::string* out, uint64_t offset, std::string_view data
 void push_publication(std::string* out, std::string_view channel, uint64_t offset,
                       std::string_view data, std::string_view info, std::string_view tags,
                       uint32_t* object_at, uint32_t* object_len) noexcept {
+  constexpr size_t kNamesAndOffset = 120;
+  out->reserve(out->size() + channel.size() + data.size() + info.size() + tags.size() +
+               kNamesAndOffset);
   push_begin(out, channel, "pub");
   *object_at = static_cast<uint32_t>(out->size());
   publication_object(out, offset, data, info, tags);
@@ -216,6 +219,7 @@ void reply_empty(std::string* out, uint32_t id, std::string_view name) noexcept 
 }
 
 void reply_rpc(std::string* out, uint32_t id, std::string_view data) noexcept {
+  out->reserve(out->size() + data.size() + 40);
   reply_begin(out, id, "rpc");
   out->push_back('{');
   raw(out, "data", data);
