@@ -107,17 +107,22 @@ def measure(folder, shape, nodes, is_redis, build):
                                                 f"listen nodes\n  bind 127.0.0.1:{to}\n  balance roundrobin\n{servers}")
             stack.enter_context(started("haproxy", "-f", folder / "haproxy.cfg", "-db"))
             wait_for(to, "/ready")
-        scenario = folder / f"{shape}.toml"
-        scenario.write_text(SCENARIO.format(name=shape, **SHAPES[shape]))
-        before = [cpu_s(p.pid) for p in processes], redis and cpu_s(redis.pid)
-        run = subprocess.run([str(build / "parley-load"), "run", str(scenario), "--url", f"ws://127.0.0.1:{to}/connection/websocket", "--token-hmac-secret", "bench",
-                              "--ceiling", "off", "--logs", "off", "--quiet", "--out", str(folder / "out")], capture_output=True, text=True)
-        report = json.loads((folder / "out/report.json").read_text()) if run.returncode == 0 else None
-        if report is None or report["violations"]:
-            raise SystemExit(f"the run was not correct:\n{run.stdout}{run.stderr}")
-        spent = sum(cpu_s(p.pid) for p in processes) - sum(before[0])
-        redis_spent = cpu_s(redis.pid) - before[1] if redis else 0
-        return spent / report["delivered"] * 1e6, redis_spent / report["acked"] * 1e6
+        def run(messages):
+            """(µs of all nodes, µs of Redis, deliveries, publications) of a run"""
+            scenario = folder / f"{shape}.toml"
+            scenario.write_text(SCENARIO.format(name=shape, **(SHAPES[shape] | {"messages": messages})))
+            before, redis_before = sum(cpu_s(p.pid) for p in processes), cpu_s(redis.pid) if redis else 0
+            done = subprocess.run([str(build / "parley-load"), "run", str(scenario), "--url", f"ws://127.0.0.1:{to}/connection/websocket", "--token-hmac-secret",
+                                   "bench", "--ceiling", "off", "--logs", "off", "--quiet", "--out", str(folder / "out")], capture_output=True, text=True)
+            report = json.loads((folder / "out/report.json").read_text()) if done.returncode == 0 else None
+            if report is None or report["violations"]:
+                raise SystemExit(f"the run was not correct:\n{done.stdout}{done.stderr}")
+            spent, redis_spent = sum(cpu_s(p.pid) for p in processes) - before, (cpu_s(redis.pid) if redis else 0) - redis_before
+            return spent * 1e6, redis_spent * 1e6, report["delivered"], report["acked"]
+
+        few, many = run(SHAPES[shape]["messages"]), run(4 * SHAPES[shape]["messages"])   # connects and subscribes drop out
+        more = [b - a for a, b in zip(few, many)]
+        return more[0] / more[2], more[1] / more[3]
 
 
 def median(values):
