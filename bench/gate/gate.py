@@ -40,15 +40,24 @@ def compare_counters(base, head, folder):
     return [judge(row, a[row], b[row]) for row in a]
 
 
-def compare_time(base, head, folder, rounds):
+def time_runs(base, head, folder, rounds):
     """One run of each in turns, the first of a pair changing, so that a drift of the machine falls on both."""
     a, b = [], []
     for i in range(rounds):
         for side in ((base, head), (head, base))[i % 2]:
             (a if side is base else b).append(measures.cpu(side, folder))
+    return a, b
+
+
+def compare_time(base, head, folder, rounds):
+    """A machine's mood may last as long as the runs do: an alarm counts when fresh runs raise it again."""
     limit = LIMITS["cpu"]
-    share, p = median(b) / median(a) - 1, p_larger(a, b)
-    is_worse = share > limit["share"] and p < limit["p"]
+    for _ in range(limit["alarms"]):
+        a, b = time_runs(base, head, folder, rounds)
+        share, p = median(b) / median(a) - 1, p_larger(a, b)
+        is_worse = share > limit["share"] and p < limit["p"]
+        if not is_worse:
+            break
     return [{"row": "cpu.delivery", "base": median(a), "head": median(b), "allowed": limit["share"] * median(a), "p": p, "rounds": rounds,
              "verdict": "regression" if is_worse else "ok", "why": limit["reason"], "runs": {"base": a, "head": b}}]
 
