@@ -102,6 +102,7 @@ redis_broker::redis_broker(const redis_options& o, core::loop* home, const broke
   char salt[5] = "0000";
   for (int i = 0; i < 4; ++i) salt[i] = "0123456789abcdef"[core::random_below(o.random, 16)];
   nonce_head_ = o.node.substr(0, 4) + salt;
+  o.random->fill(&epoch_seed_, sizeof epoch_seed_);
   timer_.owner = this;
   timer_.fire = [](core::timer* t) noexcept { static_cast<broker_timer*>(t)->owner->on_tick(); };
   for (const redis_endpoint& at : o.url->servers) {
@@ -143,7 +144,8 @@ void redis_broker::close() noexcept {
 bool redis_broker::is_ready() noexcept {
   if (is_closed_) return false;
   for (const auto& s : servers_)
-    if (!s->has_commands || !s->has_messages || s->must_audit || s->audits > 0) return false;
+    if (!s->has_commands || !s->has_messages || s->must_audit || s->audits > 0 || s->repairs > 0)
+      return false;
   return true;
 }
 
@@ -154,6 +156,7 @@ std::string redis_broker::why_not_ready() noexcept {
     if (!s->has_commands || !s->has_messages)
       return name + (s->why.empty() ? "connecting" : s->why);
     if (s->must_audit || s->audits > 0) return name + "comparing what was missed";
+    if (s->repairs > 0) return name + "reading what was missed";
   }
   return {};
 }
@@ -304,10 +307,19 @@ std::string redis_broker::partition_key(uint32_t partition, char kind,
   return redis_key(options_.prefix, partition, kind, rest);
 }
 
+// The name of the generation that a script would begin, another for each call and without a system
+// call: splitmix64 (prng.di.unimi.it) of a random seed.
+std::string redis_broker::epoch_candidate() noexcept {
+  uint64_t z = epoch_seed_ + ++next_epoch_ * 0x9e3779b97f4a7c15u;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return store::epoch_from(z ^ (z >> 31));
+}
+
 core::err redis_broker::call(server* s, redis_script script, const std::vector<std::string>& keys,
                              const std::vector<std::string>& arguments, op* o) noexcept {
   if (!s->has_commands) return core::err::unavailable;
-  const std::string epoch = store::epoch_new();
+  std::string epoch;
   const std::string count = std::to_string(keys.size());
   std::vector<std::string_view> words = {"EVALSHA", s->digests[static_cast<uint32_t>(script)],
                                          count};
@@ -315,6 +327,7 @@ core::err redis_broker::call(server* s, redis_script script, const std::vector<s
   words.insert(words.end(), keys.begin(), keys.end());
   if (redis_script_has_generation(script)) {
     const redis_server_info& about = redis_conn_info(s->commands);
+    epoch = epoch_candidate();
     words.insert(words.end(), {about.run_id, about.repl_id, epoch, options_.first_base});
   }
   words.insert(words.end(), arguments.begin(), arguments.end());

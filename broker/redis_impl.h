@@ -104,7 +104,7 @@ struct server {
   bool has_commands = false, has_messages = false;
   std::deque<wanted> wants;
   std::deque<uint64_t> confirmations;  // of the commands that are sent, in their order
-  uint32_t audits = 0;                 // under way
+  uint32_t audits = 0, repairs = 0;    // under way
   bool must_audit = false;
   std::string why;          // it is not used; empty while it is
   uint64_t refused_ms = 0;  // when we refused it: it is asked again later; 0: not refused
@@ -178,6 +178,7 @@ class redis_broker final : public broker {
   core::err call(server* s, redis_script script, const std::vector<std::string>& keys,
                  const std::vector<std::string>& arguments, op* o) noexcept;
   void tick_later() noexcept;
+  std::string epoch_candidate() noexcept;
   void note_ready() noexcept;
   void refuse(server* s, std::string&& why) noexcept;
   std::string layout_of(const server* s) const;
@@ -210,6 +211,7 @@ class redis_broker final : public broker {
   void lose(const std::string& channel, uint64_t id) noexcept;
   void repair(subscription* s) noexcept;
   void repaired(op* o, core::err rc, const redis_reply& r) noexcept;
+  void take_repair(op* o, core::err rc, const redis_reply& r) noexcept;
 
   // redis_presence.cc
   void new_identity() noexcept;
@@ -245,6 +247,7 @@ class redis_broker final : public broker {
   std::unordered_map<std::string, op*> relays_;  // by nonce: wait for their message
   op* ops_ = nullptr;
   uint64_t next_id_ = 1, next_nonce_ = 1;
+  uint64_t epoch_seed_ = 0, next_epoch_ = 0;
   std::string nonce_head_;
   broker_timer timer_;
   bool is_closed_ = false;

@@ -96,12 +96,23 @@ void redis_broker::repair(subscription* s) noexcept {
   const std::vector<std::string> arguments = {
       std::to_string(s->told),      "0", std::to_string(kRepairPage),
       std::to_string(kRepairBytes), "0", "0"};
-  if (started(o, call(at, redis_script::read, keys, arguments, o)) == core::err::ok) return;
-  s->state = sub_state::away;  // the audit brings it back
-  at->must_audit = true;
+  if (started(o, call(at, redis_script::read, keys, arguments, o)) == core::err::ok) {
+    ++at->repairs;
+  } else {
+    s->state = sub_state::away;  // the audit brings it back
+    at->must_audit = true;
+  }
+  note_ready();
 }
 
 void redis_broker::repaired(op* o, core::err rc, const redis_reply& r) noexcept {
+  server* at = o->at;
+  --at->repairs;
+  take_repair(o, rc, r);
+  if (!is_closed_) note_ready();
+}
+
+void redis_broker::take_repair(op* o, core::err rc, const redis_reply& r) noexcept {
   const std::string channel = std::move(o->channel);
   const uint64_t id = o->subscription;
   server* at = o->at;

@@ -47,11 +47,20 @@ inline constexpr uint32_t kPageReserveMax = 1024;
 // The epoch of a new store: eight random characters of [a-z0-9], 41 bits; a clash would need a
 // store that was replaced and a client that was away meanwhile.
 inline constexpr uint32_t kEpochChars = 8;
-inline std::string epoch_new() {
+// From 64 random bits.
+inline std::string epoch_from(uint64_t bits) {
   constexpr char kChars[] = "abcdefghijklmnopqrstuvwxyz0123456789";
   std::string e(kEpochChars, ' ');
-  for (char& c : e) c = kChars[core::random_below(core::system_random(), sizeof kChars - 1)];
+  for (char& c : e) {
+    c = kChars[bits % (sizeof kChars - 1)];
+    bits /= sizeof kChars - 1;
+  }
   return e;
+}
+inline std::string epoch_new() {
+  uint64_t bits = 0;
+  core::system_random()->fill(&bits, sizeof bits);
+  return epoch_from(bits);
 }
 
 }  // namespace store

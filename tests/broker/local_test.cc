@@ -355,5 +355,19 @@ TEST(presence_test, agrees_with_a_model_on_random_changes) {
   }
 }
 
+TEST(last_seen_test, knows_the_newest_for_a_month) {
+  broker::last_seen seen;
+  for (size_t i = 0; i < broker::kLastSeenMax; ++i)
+    seen.note("#u" + std::to_string(i), 1000 + static_cast<int64_t>(i));
+  EXPECT_EQ(seen.at("#u0", 2000), 1000);
+  seen.note("#u1", 500'000);  // again: its old place is not its end
+  EXPECT_EQ(seen.at("#u0", 2000), 0) << "one more than there is room for";
+  seen.note("#one more", 500'001);
+  EXPECT_EQ(seen.at("#u1", 500'001), 500'000);
+  EXPECT_EQ(seen.at("#u2", 500'001), 1002);
+  EXPECT_EQ(seen.at("#u1", 500'000 + broker::kLastSeenMs), 500'000);
+  EXPECT_EQ(seen.at("#u1", 500'001 + broker::kLastSeenMs), 0);
+}
+
 }  // namespace
 }  // namespace broker_test
