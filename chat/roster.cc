@@ -50,16 +50,21 @@ uint64_t now_of(const roster* r) noexcept {
   return r->node->now_ms(r->node->self);
 }
 
-void tell_status(roster* r, const node_status& s) noexcept {
-  if (r->has_left) return;
+std::string status_bytes(uint8_t flags, const node_status& s) {
   std::string out;
   control_put(&out, static_cast<uint8_t>(control_kind::status), 1);
-  control_put(&out, r->has_said_hello ? 0 : kHello, 1);
+  control_put(&out, flags, 1);
   for (const std::string* text : {&s.id, &s.name, &s.version}) control_put(&out, *text);
   control_put(&out, static_cast<uint64_t>(s.started_ms), 8);
   for (const uint32_t n : {s.clients, s.users, s.channels, s.subscriptions})
     control_put(&out, n, 4);
-  if (r->node->bus->control(out) == core::err::ok) r->has_said_hello = true;
+  return out;
+}
+
+void tell_status(roster* r, const node_status& s) noexcept {
+  if (r->has_left) return;
+  const std::string bytes = status_bytes(r->has_said_hello ? 0 : kHello, s);
+  if (r->node->bus->control(bytes) == core::err::ok) r->has_said_hello = true;
 }
 
 struct status_tour final : tour {
@@ -94,9 +99,9 @@ void on_timer(core::timer* t) noexcept {
   for (const uint64_t id : late) end_question(r, r->questions.find(id), error::internal);
   if (now >= r->status_due_ms) {
     r->status_due_ms = now + kRosterPeriodMs;
-    auto* t = new status_tour;
-    t->sum = roster_self(r->node);
-    (void)tour_start(t, r->node);
+    auto* status = new status_tour;
+    status->sum = roster_self(r->node);
+    (void)tour_start(status, r->node);
   }
   plan(r);
 }
@@ -223,14 +228,7 @@ std::vector<node_status> roster_others(const roster* r) {
 
 void roster_leave(roster* r) noexcept {
   r->has_left = true;
-  std::string out;
-  control_put(&out, static_cast<uint8_t>(control_kind::status), 1);
-  control_put(&out, kBye, 1);
-  control_put(&out, r->node->config->node_id);
-  control_put(&out, std::string_view());
-  control_put(&out, std::string_view());
-  for (const uint32_t bytes : {8, 4, 4, 4, 4}) control_put(&out, uint64_t{0}, bytes);
-  (void)r->node->bus->control(out);
+  (void)r->node->bus->control(status_bytes(kBye, roster_self(r->node)));
 }
 
 bool roster_is_alone(const roster* r) noexcept {

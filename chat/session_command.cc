@@ -147,18 +147,19 @@ void take_line(session* s, char* line, uint32_t len) noexcept {
   if (c.kind == proto::command_kind::pong) return;
   s->node->counters->messages_in.add();
   const bool is_first = s->state == session_state::fresh;
-  // SDKs send subscribes behind a connect without waiting for its answer. They are no offence when
-  // it was refused.
-  if (is_first && s->is_refused && c.kind != proto::command_kind::connect) return;
   if (c.kind == proto::command_kind::send && !is_first) {
     session_end_behind(s, core::end_reason::not_available);
     return;
   }
-  if (c.id == 0 || is_first != (c.kind == proto::command_kind::connect)) {
+  // SDKs send subscribes behind a connect without waiting for its answer. They are no offence when
+  // it was refused, and are dropped, within the rate.
+  const bool is_in_turn = is_first == (c.kind == proto::command_kind::connect);
+  const bool is_behind_refusal = is_first && !is_in_turn && s->is_refused;
+  if (c.id == 0 || !(is_in_turn || is_behind_refusal)) {
     session_end_behind(s, core::end_reason::bad_request);
     return;
   }
-  if (takes_rate(s, c)) do_command(s, &c, line, len);
+  if (takes_rate(s, c) && is_in_turn) do_command(s, &c, line, len);
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 // The rpc `online`: who of a list of users is connected to any node. A user is where the presence
 // of the personal channel is, so that a node that dies takes its users with it and nothing else has
 // to be kept.
-#include "chat/api.h"
 #include "chat/session_impl.h"
 
 namespace chat {
@@ -17,10 +16,16 @@ struct online_wait {
   bool is_failed = false;
 };
 
+// Of one request; `of` goes with the last of them.
 struct online_question {
   online_wait* of;
   size_t index;
 };
+
+void on_forgotten(void* user) noexcept {  // the node ends
+  const std::unique_ptr<online_question> q(static_cast<online_question*>(user));
+  if (--q->of->waiting == 0) delete q->of;
+}
 
 void on_late(session* s, operation* op, request*) noexcept {
   session_error(s, op->id, error::internal);
@@ -58,13 +63,24 @@ void one_answered(online_wait* t) noexcept {
   session_end_if_due(s);
 }
 
-void on_counts(void* user, request* r) noexcept {
-  const std::unique_ptr<online_question> q(static_cast<online_question*>(user));
+void on_counts(node_loop*, request* r) noexcept {
+  const std::unique_ptr<online_question> q(static_cast<online_question*>(r->user));
+  r->forget_user = nullptr;
   if (r->code == error::ok)
     q->of->counts[q->index] = r->counts;
   else
     q->of->is_failed = true;
+  request_free(r);
   one_answered(q->of);
+}
+
+void ask(node_loop* n, online_wait* t, size_t index, std::string_view channel,
+         uint16_t ns) noexcept {
+  request* r = request_new(n, request_kind::presence_stats, channel, ns);
+  r->user = new online_question{t, index};
+  r->forget_user = on_forgotten;
+  r->done = on_counts;
+  request_submit(r);
 }
 
 error check(session* s, const proto::rpc_fields& f) noexcept {
@@ -103,7 +119,7 @@ void rpc_online(session* s, uint32_t id, const proto::rpc_fields& f) noexcept {
     std::string channel;
     uint16_t ns;
     if (personal_channel(*n->config, t->users[i], &channel, &ns))
-      api_presence(n, channel, true, on_counts, new online_question{t, i});
+      ask(n, t, i, channel, ns);
     else
       one_answered(t);  // nobody can have such a name
   }

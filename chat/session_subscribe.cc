@@ -221,6 +221,7 @@ bool subscription_is_live(const subscription* sub) noexcept {
 }
 
 void subscription_remove(session* s, subscription* sub) noexcept {
+  forget_sent_back(s, name_of(*sub));
   if (sub->channel != nullptr) {
     const std::string channel(hub_name(sub->channel));
     const uint16_t ns = hub_namespace(sub->channel);
@@ -387,12 +388,12 @@ void session_insufficient(session* s, hub_channel* c) noexcept {
   std::string out;
   proto::push_unsubscribe(&out, name_of(*sub), kUnsubscribeInsufficient, "insufficient state");
   session_send(s, out);
+  std::string channel(name_of(*sub));
+  subscription_remove(s, &*sub);
   if (s->sent_back == nullptr) s->sent_back = std::make_unique<std::vector<std::string>>();
-  forget_sent_back(s, name_of(*sub));
   if (s->sent_back->size() >= config_of(s).channels_per_client_max)
     s->sent_back->erase(s->sent_back->begin());
-  s->sent_back->emplace_back(name_of(*sub));
-  subscription_remove(s, &*sub);
+  s->sent_back->push_back(std::move(channel));
 }
 
 void forget_sent_back(session* s, std::string_view channel) noexcept {

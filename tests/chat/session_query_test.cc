@@ -432,6 +432,16 @@ TEST_F(session_online_test, TellsWhoIsConnectedAndWhenTheOthersWere) {
       << text;
 }
 
+TEST_F(session_online_test, LeavesNothingWhenTheNodeEndsFirst) {  // the leak checker sees it
+  begin(3);
+  tab* ann = connect("ann");
+  w->run();
+  std::string names = "\"u0\"";
+  for (int i = 1; i < 30; ++i) names += ",\"u" + std::to_string(i) + "\"";
+  ann->say(R"({"id":900,"rpc":{"method":"online","data":{"users":[)" + names + "]}}}");
+  EXPECT_EQ(ann->reply(900), "") << "the other loops have not been asked";
+}
+
 TEST_F(session_online_test, RefusesWhatItCannotAnswer) {
   begin();
   tab* ann = connect("ann");

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "chat/codes.h"
+#include "chat/session_impl.h"
 #include "core/limits.h"
 #include "tests/chat/fake_client.h"
 #include "tests/chat/session_fixture.h"
@@ -231,6 +232,60 @@ TEST_F(session_recovery_test, LostPositionsOfServerSideSubscriptionsDisconnect) 
   bus->lose("#ann");
   EXPECT_EQ(t->code, 3010);
   EXPECT_EQ(t->reason, "insufficient state");
+}
+
+// As many as a client may have channels, the oldest forgotten first.
+TEST_F(session_recovery_test, OnlySoManyChannelsAreBeingSentBack) {
+  config.has_personal_channel = false;
+  config.channels_per_client_max = 2;
+  begin();
+  auto* bus = script();
+  tab* t = connect("ann");
+  const auto publish = [&](const std::string& channel) {
+    return t->command("\"publish\":{\"channel\":\"" + channel + "\",\"data\":1}");
+  };
+  for (const char* channel : {"a", "b", "c"}) {
+    t->subscribe(channel);
+    bus->finish();
+    bus->lose(channel);
+  }
+  EXPECT_EQ(publish("a"), fixture::kDenied);
+  EXPECT_EQ(publish("b"), fixture::kInternal);
+  EXPECT_EQ(publish("c"), fixture::kInternal);
+}
+
+TEST_F(session_recovery_test, ComingBackEndsBeingSentBack) {
+  config.has_personal_channel = false;
+  begin();
+  auto* bus = script();
+  tab* t = connect("ann");
+  t->subscribe("a");
+  bus->finish();
+  bus->lose("a");
+  t->subscribe("a");
+  bus->finish();
+  chat::session* s = t->s;
+  chat::subscription* sub = chat::subscription_find(s, "a");
+  ASSERT_TRUE(sub != nullptr && chat::subscription_is_live(sub));
+  chat::subscription_remove(s, sub);  // as an expiry does, which says nothing of being sent back
+  EXPECT_EQ(t->command(R"("publish":{"channel":"a","data":1})"), fixture::kDenied);
+}
+
+TEST_F(session_recovery_test, WhatIsDroppedBehindARefusedConnectIsWithinTheRate) {
+  config.commands_per_s = 1;
+  config.channels_per_client_max = 2;
+  config.commands_burst = 4;
+  begin();
+  auto* bus = script();
+  bus->refuse = core::err::unavailable;
+  tab* t = open();
+  t->say("{\"id\":1,\"connect\":{\"token\":\"" + token("ann") + "\"}}");
+  w->run();
+  for (int id = 2; id <= 6; ++id)
+    t->say("{\"id\":" + std::to_string(id) + R"(,"subscribe":{"channel":"a"}})");
+  w->run();
+  EXPECT_EQ(t->reply(4), "") << "the fourth command";
+  EXPECT_NE(t->reply(5).find("\"code\":111"), std::string::npos) << t->reply(5);
 }
 
 // SDKs send subscribes behind a connect without waiting: a refused connect is refused once, and the
