@@ -1,12 +1,9 @@
 // One probe is one run at a multiple of the scenario's rates; capacity_search() chooses which.
 #include "loadgen/capacity_command.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 
 #include "loadgen/run_setup.h"
 #include "loadgen/text.h"
@@ -22,13 +19,9 @@ struct searching {
   engine_options engine;
   progress shown;
   capacity_result result;
-  clock::time_point begun, end;
+  clock::time_point end;
   double longest_s = 0;  // of the probes so far
 };
-
-double seconds_since(clock::time_point t) {
-  return std::chrono::duration<double>(clock::now() - t).count();
-}
 
 scenario scenario_at(const scenario& asked, double factor) {
   scenario s = asked;
@@ -73,7 +66,6 @@ probe_outcome judge(const run_result& r, std::string* why) {
 
 void describe(const run_result& r, capacity_probe* p) {
   p->delivered_per_s = r.seconds > 0 ? static_cast<double>(r.delivered) / r.seconds : 0;
-  if (const objective_row* o = tightest(r)) p->measured = o->measured;
   const auto d = r.latencies.find("delivery");
   if (d != r.latencies.end())
     p->delivery_p99_ms = static_cast<double>(histogram_at(d->second, 0.99)) / 1000;
@@ -104,7 +96,8 @@ probe_answer probe(void* user, double factor) {
   p.factor = factor;
   const probe_answer answer = run_probe(s, factor, &p);
   p.outcome = answer.outcome;
-  s->longest_s = std::max(s->longest_s, seconds_since(begun));
+  s->longest_s =
+      std::max(s->longest_s, std::chrono::duration<double>(clock::now() - begun).count());
   if (!s->c->is_quiet)
     std::printf("× %-8s %10s deliveries/s  p99 %-10s %s%s%s\n", number_text(factor).c_str(),
                 number_text(p.delivered_per_s).c_str(),
@@ -142,23 +135,12 @@ core::err take_objectives(const command_line& c, scenario* asked, std::string* t
   return core::err::ok;
 }
 
-bool has_objective(const objective& o) {
-  const double all[] = {o.delivery_p50_ms,  o.delivery_p99_ms,
-                        o.delivery_p999_ms, o.delivery_max_ms,
-                        o.ack_p99_ms,       o.connect_p99_ms,
-                        o.subscribe_p99_ms, o.recovery_p99_ms,
-                        o.history_p99_ms,   o.server_cpu_us_per_delivery,
-                        o.late_sends_share, o.reconnect_all_s,
-                        o.errors_share};
-  return std::any_of(std::begin(all), std::end(all), [](double v) { return v >= 0; });
-}
-
 core::err prepare(searching* s, processes* started, std::string* why) {
   const command_line& c = *s->c;
   core::err rc = read_scenario(c, &s->asked, why);
   if (rc == core::err::ok) rc = take_objectives(c, &s->asked, &s->result.objective, why);
   if (rc != core::err::ok) return rc;
-  if (!has_objective(s->asked.goals)) {
+  if (s->asked.goals == objective{}) {
     *why =
         "which objective shall be kept? --objective delivery_p99_ms=50, or [objective] in the "
         "scenario";
@@ -198,8 +180,7 @@ int capacity_command(const command_line& c) {
   if (prepare(&s, &started, &why) != core::err::ok) return cannot_run(why);
   s.result.scenario = s.asked.name;
   s.result.tool_version = PARLEY_VERSION;
-  s.begun = clock::now();
-  s.end = s.begun + std::chrono::seconds(static_cast<int64_t>(c.minutes * 60));
+  s.end = clock::now() + std::chrono::seconds(static_cast<int64_t>(c.minutes * 60));
   capacity_options o;
   o.start = c.start_factor;
   o.width = c.width;

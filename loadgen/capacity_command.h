@@ -14,14 +14,13 @@ namespace loadgen {
 struct capacity_probe {
   double factor = 0;
   probe_outcome outcome = probe_outcome::failed;
-  double delivered_per_s = 0;  // reached
-  double measured = 0;         // of the objective that was missed most, or nearest to its limit
+  double delivered_per_s = 0;                                 // reached
   double delivery_p99_ms = 0, server_cpu = -1, tool_cpu = 0;  // cpu: cores; -1: not known
   std::string why;                                            // missed, limited, failed
 };
 
 struct capacity_result {
-  std::string scenario, objective, tool_version, started;
+  std::string scenario, objective, tool_version;
   double rate = 0;  // deliveries a second that the scenario asks for at factor 1
   capacity_answer answer;
   std::vector<capacity_probe> probes;

@@ -40,19 +40,6 @@ void add_run_options(CLI::App* run, command_line* c) {
          "is for one process")
       ->expected(1)
       ->take_all();
-  run->add_option("--inject", c->injuries,
-                  "Break what the server sends, to prove that it is found: drop=1e-6, duplicate=, "
-                  "swap=, corrupt=, delay=0.001:8s (above the scenario's delivery_deadline_s)")
-      ->expected(1)
-      ->take_all();
-  run->add_option("--logs", c->logs,
-                  "Logs in OUT/logs, for `check`: auto keeps them up to 20 million deliveries")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "on", "off"}));
-  run->add_option("--logs-mb", c->logs_mb, "The most that all logs may come to")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1'000'000));
-  run->add_option("--latency-ms", c->latency_ms, "Hold every frame of the server for this long");
   run->add_option("--rate-factor", c->rate_factor, "Multiplies all rates of the scenario")
       ->check(CLI::PositiveNumber);
   run->add_option("--time-factor", c->time_factor, "Multiplies the length of all phases")
@@ -86,6 +73,23 @@ CLI::App* add_capacity(CLI::App* app, command_line* c) {
       ->capture_default_str()
       ->check(CLI::Range(1.0 / 1024, 1024.0));
   return capacity;
+}
+
+// What a single run can do, and a search of many cannot.
+void add_single_run_options(CLI::App* run, command_line* c) {
+  run->add_option("--inject", c->injuries,
+                  "Break what the server sends, to prove that it is found: drop=1e-6, duplicate=, "
+                  "swap=, corrupt=, delay=0.001:8s (above the scenario's delivery_deadline_s)")
+      ->expected(1)
+      ->take_all();
+  run->add_option("--logs", c->logs,
+                  "Logs in OUT/logs, for `check`: auto keeps them up to 20 million deliveries")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "on", "off"}));
+  run->add_option("--logs-mb", c->logs_mb, "The most that all logs may come to")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1'000'000));
+  run->add_option("--latency-ms", c->latency_ms, "Hold every frame of the server for this long");
 }
 
 CLI::App* add_check(CLI::App* app, replay_options* o) {
@@ -154,6 +158,7 @@ core::err command_line_parse(int argc, const char* const* argv, command_line* ou
     app.add_flag("--version", is_version, "Print the version, and end");
     CLI::App* run = app.add_subcommand("run", "Run a scenario");
     add_run_options(run, out);
+    add_single_run_options(run, out);
     CLI::Option* seed = run->add_option("--seed", out->seed, "Instead of the scenario's");
     CLI::App* plan = app.add_subcommand(
         "schedule",

@@ -504,7 +504,7 @@ void say_if_limited(runner* r) {
   const auto late = out->latencies.find("late");
   if (late != out->latencies.end())
     load.late_p99_us = static_cast<double>(histogram_at(late->second, 0.99));
-  load.has_schedule = !out->is_closed_loop && out->reconnects == 0;
+  load.has_schedule = !out->is_closed_loop;
   out->tool_cpu_share = load.cpu_share;
   out->tool_ceiling_per_core_s = load.ceiling_per_s > 0 ? load.ceiling_per_s : -1;
   out->generator_limited_why = generator_limit_text(load);

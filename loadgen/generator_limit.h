@@ -17,8 +17,7 @@ struct generator_load {
   double delivered_per_s = 0;  // messages received
   double ceiling_per_s = 0;    // what a loop can receive; 0: not known
   double late_p99_us = 0;
-  bool has_schedule =
-      true;  // false: a closed loop, or reconnects held sends back: late says nothing
+  bool has_schedule = true;  // false: a closed loop, where late says nothing
 };
 
 // Every reason that holds, as a sentence without its end; empty: the tool was not the limit.

@@ -90,6 +90,7 @@ struct objective {
          history_p99_ms = -1;
   double server_cpu_us_per_delivery = -1, late_sends_share = -1, reconnect_all_s = -1,
          errors_share = -1;
+  bool operator==(const objective&) const = default;
 };
 
 struct scenario {
