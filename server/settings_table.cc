@@ -130,9 +130,7 @@ core::config_schema make_schema() {
       {"client.handshakes_per_second", "", "", kInt, "0", 0, 1'000'000, "", "handshakes",
        "WebSockets that an event loop lets in a second; the others get 503 with Retry-After and "
        "come "
-       "again. 0: no bound. A core makes some thousands; a herd that returns is served sooner when "
-       "it "
-       "is let in at that rate.",
+       "again, so that a herd that returns leaves time for those who are in. 0: no bound.",
        false},
       {"client.handshakes_burst", "", "", kInt, "1000", 1, 1'000'000, "", "handshakes",
        "How many may come at once.", false},

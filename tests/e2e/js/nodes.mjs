@@ -44,7 +44,7 @@ export class Redis {
       const pong = await this.call('PING').catch(() => '');
       if (pong.startsWith('+PONG')) return;
       if (i === 500 || this.process.exitCode !== null) throw new Error(`redis-server does not start in ${this.folder}`);
-      await new Promise((resolve) => setTimeout(resolve, 10));
+      await new Promise((resolve) => setTimeout(resolve, 10));   // a port that opens tells nobody
     }
   }
 

@@ -46,6 +46,7 @@ export class Server {
     return s;
   }
 
+  // By asking: /ready has no way to tell.
   async ready(ms = 10_000) {
     for (const until = Date.now() + ms; ;) {
       const r = await fetch(`http://127.0.0.1:${this.port}/ready`);
