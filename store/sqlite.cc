@@ -19,8 +19,8 @@
 
 #include "core/log.h"
 #include "store/file_lock.h"
+#include "store/request.h"
 #include "store/sqlite_reader.h"
-#include "store/sqlite_request.h"
 #include "store/sqlite_schema.h"
 #include "store/sqlite_writer.h"
 #include "store/store.h"

@@ -1,5 +1,5 @@
-// Requests on their way through the SQLite store and back: each is allocated once, and carries its
-// own answer.
+// Requests on their way through a store and back: each is allocated once, and carries its own
+// answer.
 #pragma once
 
 #include <condition_variable>
@@ -61,6 +61,12 @@ struct write_list {
     w->next = nullptr;
     (last == nullptr ? first : last->next) = w;
     last = w;
+    ++count;
+  }
+  void push_front(write* w) noexcept {
+    w->next = first;
+    first = w;
+    if (last == nullptr) last = w;
     ++count;
   }
   write* pop() noexcept {
