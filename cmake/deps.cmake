@@ -11,6 +11,9 @@ pkg_check_modules(libuv REQUIRED IMPORTED_TARGET libuv)
 pkg_check_modules(libjwt REQUIRED IMPORTED_TARGET libjwt)
 pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET hiredis)
 
+# pkg-config is what all of them have: the CMake packages are called mongoc-1.0 or libmongoc-1.0.
+pkg_check_modules(mongoc REQUIRED IMPORTED_TARGET libmongoc-1.0)
+
 # The serializer alone; the CMake package would also ask for the exposer's civetweb and curl.
 pkg_check_modules(prometheus REQUIRED IMPORTED_TARGET prometheus-cpp-core)
 

@@ -98,6 +98,20 @@ struct store_stats {
   uint64_t failures = 0;   // answers with io or unavailable
   uint64_t bytes = 0;      // size of the file(s); memory store: of all it keeps
   bool is_ready = false;   // can it commit now?
+  std::string why;         // it cannot: a sentence, where there is more to say than that
+
+  // Stores that commit here and bring it elsewhere.
+  uint64_t backlog = 0;  // publications (and removals) that are only here yet
+  uint64_t backlog_max = 0;
+  uint64_t backlog_age_ms = 0;  // since the oldest of it came
+  uint64_t stored = 0;          // publications brought there
+  uint64_t batches = 0;         // in so many writes
+  uint64_t batch_us = 0;        // which took so long together
+  uint64_t retries = 0;         // of batches
+  uint64_t duplicates = 0;      // publications that were there before
+  uint64_t dead_letters = 0;    // refused there for good, kept beside
+  uint64_t conflicts = 0;       // other content in their place: an alarm
+  bool is_connected = false;    // the last write there succeeded
 };
 
 class store {

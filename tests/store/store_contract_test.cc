@@ -1,5 +1,7 @@
 // The contract on every store; a new one is one line in the list.
 #include "tests/store/store_contract.h"
+#include "store/mongo.h"
+#include "tests/store/mongo_server.h"
 
 namespace store_test {
 namespace {
@@ -18,9 +20,24 @@ store::store* open_sqlite(const scratch_dir& dir, uint64_t bytes_max) {
   return s;
 }
 
+store::store* open_mongo(const scratch_dir& dir, uint64_t bytes_max) {
+  store::mongo_options o;
+  o.url = mongo_server::shared().fresh_url();
+  o.spool_dir = dir.file("spool");
+  if (bytes_max > 0) {
+    o.spool_bytes_max = bytes_max;
+    o.spool_segment_bytes = bytes_max / 4;
+  }
+  store::store* s = nullptr;
+  std::string why;
+  EXPECT_EQ(store::open_mongo(o, &s, &why), core::err::ok) << why;
+  return s;
+}
+
 INSTANTIATE_TEST_SUITE_P(all, store_contract,
                          ::testing::Values(store_factory{"memory", open_memory},
-                                           store_factory{"sqlite", open_sqlite}),
+                                           store_factory{"sqlite", open_sqlite},
+                                           store_factory{"mongo", open_mongo, mongo_missing}),
                          [](const auto& factory) { return factory.param.name; });
 
 // In a file these are bounded by the disk.

@@ -32,6 +32,8 @@ THIRD_PARTY = {
     r"^toml\+\+/": {"core", "loadgen"},
     r"^openssl/": {"core", "proto", "broker"},
     r"^hiredis/": {"broker"},
+    r"^(mongoc|bson)/": {"store"},
+    r"^zlib\.h$": {"store", "loadgen"},
 }
 
 BANNED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")

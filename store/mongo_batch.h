@@ -1,0 +1,30 @@
+// One batch on its way to MongoDB, tried until all of it is there. Nothing here knows threads.
+#pragma once
+
+#include <map>
+#include <set>
+
+#include "store/mongo_impl.h"
+
+namespace store {
+
+struct batch_item {
+  mongo_channel* channel = nullptr;
+  spool_place place;
+  std::string bytes;    // the record's
+  spool_record record;  // views into it
+  bool is_removal = false;
+  bool is_there = false;  // the publication is in MongoDB, or in the dead letters
+  bool is_stuck = false;  // MongoDB has other content there, or has for one before it
+};
+
+struct batch {
+  std::vector<std::unique_ptr<batch_item>> items;  // one channel's in their order
+  uint32_t tries = 0;
+};
+
+// One try; what has succeeded is not done again. True: everything that is not stuck is in MongoDB
+// for good. False: to be tried again; *failure says why.
+bool batch_try(mongo_core* c, mongo_client* client, batch* b, mongo_failure* failure) noexcept;
+
+}  // namespace store

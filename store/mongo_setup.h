@@ -1,0 +1,35 @@
+// What a database needs before it is written to: indexes, the schema's version, and the one
+// writer's place.
+#pragma once
+
+#include "store/mongo_impl.h"
+
+namespace store {
+
+// Who writes to the database, as its document `writer` says.
+struct writer_place {
+  std::string epoch;
+  uint64_t shift = 0;
+};
+
+// The place as this node has last seen it, kept beside the spool so that it can start while MongoDB
+// is away. False: there is none.
+bool place_load(const std::string& spool_dir, writer_place* out) noexcept;
+bool place_save(const std::string& spool_dir, const writer_place& p) noexcept;
+
+enum class setup_result : uint8_t { done, away, refused };
+
+// Indexes and place. `has_records`: the spool has something that was written under a place.
+// away: MongoDB does not answer; refused: *why says so, for good.
+setup_result mongo_setup(mongo_core* c, mongo_client* client, bool has_records, writer_place* place,
+                         std::string* why) noexcept;
+
+// Tells that we are alive. refused: somebody else has taken the place.
+setup_result mongo_stay(mongo_core* c, mongo_client* client) noexcept;
+// A clean end with nothing left in the spool: whoever comes next loses nothing.
+void mongo_leave(mongo_core* c, mongo_client* client) noexcept;
+
+// One round of retention and expired keys.
+mongo_failure mongo_sweep(mongo_core* c, mongo_client* client, int64_t now_ms) noexcept;
+
+}  // namespace store
