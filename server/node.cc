@@ -151,6 +151,8 @@ core::err open_store(node* n, std::string* why) {
     n->history = store::open_none();
     return core::err::ok;
   }
+  if (n->config.store == store_kind::mongo)
+    return store::open_mongo(n->config.mongo, &n->history, why);
   return store::open_sqlite(n->config.sqlite, &n->history, why);
 }
 

@@ -56,11 +56,19 @@ void answer_ready(http_exchange* x) noexcept {
     body.append(",\"why\":");
     proto::json_string(&body, why.empty() ? "another event loop is not connected yet" : why);
   }
-  body.append("},\"store\":{\"ready\":")
-      .append(word(stats.is_ready))
-      .append(",\"queue\":")
-      .append(std::to_string(stats.queue));
-  body.append(",\"queue_max\":").append(std::to_string(stats.queue_max)).append("}}\n");
+  body.append("},\"store\":{\"ready\":").append(word(stats.is_ready));
+  if (!stats.why.empty()) {
+    body.append(",\"why\":");
+    proto::json_string(&body, stats.why);
+  }
+  body.append(",\"queue\":").append(std::to_string(stats.queue));
+  body.append(",\"queue_max\":").append(std::to_string(stats.queue_max));
+  if (stats.backlog_max > 0) {  // a store behind a spool
+    body.append(",\"connected\":").append(word(stats.is_connected));
+    body.append(",\"backlog\":").append(std::to_string(stats.backlog));
+    body.append(",\"backlog_max\":").append(std::to_string(stats.backlog_max));
+  }
+  body.append("}}\n");
   http_answer(x, is_ready ? 200 : 503, kJson, kNoStore, body);
 }
 

@@ -41,12 +41,34 @@ void make_broker(making* m) {
   s->redis_lease_ms = m->number("broker.lease");
 }
 
+void make_mongo(making* m) {
+  store::mongo_options* o = &m->out->mongo;
+  o->spool_dir = m->text("store.spool_dir");
+  if (o->spool_dir.empty()) m->problem("store.spool_dir is a directory, not empty");
+  o->spool_bytes_max = static_cast<uint64_t>(m->at("store.spool_size_max").number);
+  o->backlog_max = m->number("store.backlog_max");
+  o->writers = m->number("store.mongo_writers");
+  o->readers = m->number("store.mongo_readers");
+  o->batch_count_max = m->number("store.batch_count_max");
+  o->batch_bytes_max = static_cast<uint64_t>(m->at("store.batch_size_max").number);
+  o->batch_age_ms = m->number("store.batch_age");
+  o->retry_ms_max = m->number("store.retry_max");
+  o->queue_max = m->number("store.queue_max");
+  o->queue_bytes_max = static_cast<uint64_t>(m->at("store.queue_size_max").number);
+  o->sweep_ms = m->number("store.sweep_interval");
+  if (m->out->store == store_kind::mongo && m->at("store.size_max").number > 0)
+    m->problem(
+        "store.size_max bounds memory and sqlite; with mongodb:// it is store.spool_size_max");
+}
+
 void make_store(making* m) {
   settings* s = m->out;
   core::config_value* const value = &m->c->values["store.url"];
   if (s->has_redis && value->from == "default") value->text = "none";
   const std::string& url = value->text;
-  const std::string allowed = "; there are `memory`, `sqlite:PATH` and, with redis, `none`";
+  const std::string allowed =
+      "; there are `memory`, `sqlite:PATH`, `mongodb://…` and, with redis, `none`";
+  const std::string scheme = url.substr(0, url.find(':'));  // what follows may hold a password
   if (url == "memory") {
     s->store = store_kind::memory;
   } else if (url.starts_with("sqlite:") && url.size() > 7) {
@@ -54,10 +76,13 @@ void make_store(making* m) {
     s->sqlite.path = url.substr(7);
   } else if (url == "none") {
     s->store = store_kind::none;
-  } else if (url.starts_with("mongodb:") || url.starts_with("mongodb+srv:")) {
-    m->problem("store `mongodb://` is not built in" + allowed);
+  } else if (url.starts_with("mongodb://") || url.starts_with("mongodb+srv://")) {
+    s->store = store_kind::mongo;
+    s->mongo.url = url;
+    std::string why;
+    if (store::mongo_url_check(url, &why) != core::err::ok) m->problem("store: " + why);
   } else if (!url.empty() || !value->from.empty()) {
-    m->problem("store must be one of those, not \"" + url + "\"" + allowed);
+    m->problem("store must be one of those, not \"" + scheme + "\"" + allowed);
   }
   if (s->store == store_kind::none && !s->has_redis)
     m->problem("store `none` keeps no history: it goes with the broker redis://, whose streams do");
@@ -65,7 +90,7 @@ void make_store(making* m) {
     m->problem(
         "the broker redis:// goes with the store `none` (its streams are the history), not "
         "with `" +
-        url.substr(0, url.find(':')) + "`, which one node has for itself");
+        scheme + "`, which one node has for itself");
   s->sqlite.is_full_sync = m->text("store.sqlite_sync") != "normal";
   s->sqlite.readers = m->number("store.sqlite_readers");
   s->sqlite.queue_max = m->number("store.queue_max");
@@ -74,6 +99,7 @@ void make_store(making* m) {
   s->sqlite.bytes_max = s->store_bytes_max;
   s->sqlite.commit_count_max = m->number("store.commit_max");
   s->sqlite.sweep_ms = m->number("store.sweep_interval");
+  make_mongo(m);
 }
 
 proto::token_keys make_keys(making* m, const std::string& section) {

@@ -12,17 +12,19 @@
 #include "core/listener.h"
 #include "core/log.h"
 #include "proto/upgrade.h"
+#include "store/mongo.h"
 #include "store/store.h"
 
 namespace server {
 
-enum class store_kind : uint8_t { memory, sqlite, none };
+enum class store_kind : uint8_t { memory, sqlite, mongo, none };
 
 struct settings {
   core::listen_address listen;  // default 127.0.0.1:8000
   uint32_t loops = 0;           // 0: the cores the process may use
   store_kind store = store_kind::sqlite;
   store::sqlite_options sqlite;  // path default "parley.sqlite"
+  store::mongo_options mongo;
   uint64_t store_bytes_max = 0;  // 0: memory takes its default, sqlite has no bound but the disk
   bool has_redis = false;        // else the broker is `local`
   broker::redis_url redis;
@@ -42,7 +44,17 @@ struct settings {
 };
 
 inline const char* store_name(store_kind k) noexcept {
-  return k == store_kind::memory ? "memory" : k == store_kind::sqlite ? "sqlite" : "none";
+  switch (k) {
+    case store_kind::memory:
+      return "memory";
+    case store_kind::sqlite:
+      return "sqlite";
+    case store_kind::mongo:
+      return "mongo";
+    case store_kind::none:
+      return "none";
+  }
+  return "none";
 }
 
 // The table of all settings.

@@ -32,14 +32,44 @@ core::config_schema make_schema() {
        "are given are verified, expiry apart.",
        false},
       {"store.url", "store", "PARLEY_STORE", kText, "sqlite:parley.sqlite", 0, 0, "",
-       "memory, sqlite:PATH, none",
-       "Where history is kept; memory forgets it at the end of the process. none goes with the "
-       "broker redis://, whose streams are the history, and is the default with it.",
-       false},
+       "memory, sqlite:PATH, mongodb://…, none",
+       "Where history is kept; memory forgets it at the end of the process. mongodb:// and "
+       "mongodb+srv:// are connection strings as MongoDB documents them, database parley without "
+       "one. none goes with the broker redis://, whose streams are the history, and is the default "
+       "with it.",
+       true},
       {"store.sqlite_sync", "", "", kText, "full", 0, 0, "full|normal", "",
        "full survives a loss of power; normal only a crash of the process, and is faster.", false},
       {"store.sqlite_readers", "", "", kInt, "2", 1, 64, "", "threads",
        "Threads that read history; more help when many clients page at the same time.", false},
+      {"store.spool_dir", "", "PARLEY_SPOOL_DIR", kText, "parley-spool", 0, 0, "", "path",
+       "With mongodb://: the directory of the write-ahead spool, on a disk that outlives the "
+       "process. A publication is acknowledged when it is synced there, and waits there for "
+       "MongoDB.",
+       false},
+      {"store.spool_size_max", "", "", kBytes, "4GiB", kMiB, int64_t{1} << 50, "", "bytes",
+       "Of the spool; beyond it publishes are answered with the temporary error 111.", false},
+      {"store.backlog_max", "", "", kInt, "2000000", 1000, 100'000'000, "", "publications",
+       "In the spool and not yet in MongoDB, at 50 bytes of memory each; beyond it publishes are "
+       "answered with the temporary error 111.",
+       false},
+      {"store.mongo_writers", "", "", kInt, "2", 1, 64, "", "threads",
+       "Batches on their way to MongoDB at the same time; a channel always goes by the same one.",
+       false},
+      {"store.mongo_readers", "", "", kInt, "2", 1, 64, "", "threads",
+       "Threads that read history from MongoDB.", false},
+      {"store.batch_count_max", "", "", kInt, "1000", 1, 100'000, "", "publications",
+       "In one bulk insert.", false},
+      {"store.batch_size_max", "", "", kBytes, "4MiB", 64 * kKiB, 48 * kMiB, "", "bytes",
+       "In one bulk insert; a single larger publication goes alone.", false},
+      {"store.batch_age", "", "", kTime, "5ms", 0, kMinute, "", "time",
+       "How long a small batch waits for more. Nobody waits for it: publications are acknowledged "
+       "before.",
+       false},
+      {"store.retry_max", "", "", kTime, "5s", 50, kMinute, "", "time",
+       "The longest pause between two tries to reach MongoDB; they begin at 50 ms and double, "
+       "jittered.",
+       false},
       {"store.queue_max", "", "", kInt, "65536", 16, 1 << 20, "", "requests",
        "Waiting for the store; beyond it publishes are answered with the temporary error 111.",
        false},

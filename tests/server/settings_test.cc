@@ -143,7 +143,7 @@ TEST_F(settings_test, stores_and_brokers) {
   EXPECT_EQ(s_.sqlite.path, "/a/b c");
   ASSERT_EQ(load({"--broker", "local"}), core::err::ok);
   EXPECT_EQ(s_.store, store_kind::sqlite);
-  for (const char* bad : {"mongodb://h/x", "sqlite:", "disk", ""})
+  for (const char* bad : {"mongo://h/x", "sqlite:", "disk", ""})
     refused({"--store", bad}, "`sqlite:PATH`");
   refused({"--store", "none"}, "goes with the broker redis://");
   refused({"--broker", "x"}, "broker must be `local`");
@@ -160,6 +160,37 @@ TEST_F(settings_test, stores_and_brokers) {
   refused({"--broker", "redis://h", "--store", "sqlite:x"}, "which one node has for itself");
   refused({"--broker", "redis://h:x"}, "broker: ");
   refused({"--broker", "redis-sentinel://h/master"}, "not to Sentinel or a cluster");
+}
+
+TEST_F(settings_test, a_store_in_mongodb) {
+  const char* url = "mongodb://me:geheim@a:1,b:2/chat?replicaSet=r";
+  ASSERT_EQ(load({"--store", url}), core::err::ok) << message_;
+  EXPECT_EQ(s_.store, store_kind::mongo);
+  EXPECT_EQ(s_.mongo.url, url);
+  EXPECT_EQ(s_.mongo.spool_dir, "parley-spool");
+  EXPECT_EQ(s_.mongo.batch_age_ms, 5u);
+  file(
+      "[store]\nurl = \"mongodb://h\"\nspool_dir = \"/s\"\nspool_size_max = \"2MiB\"\n"
+      "backlog_max = 5000\nmongo_writers = 3\nmongo_readers = 4\n"
+      "batch_count_max = 7\nbatch_size_max = \"1MiB\"\nbatch_age = \"1s\"\n"
+      "retry_max = \"2s\"\nqueue_max = 99\n");
+  ASSERT_EQ(load(), core::err::ok) << message_;
+  EXPECT_EQ(s_.mongo.spool_dir, "/s");
+  EXPECT_EQ(s_.mongo.spool_bytes_max, 2u << 20);
+  EXPECT_EQ(s_.mongo.backlog_max, 5000u);
+  EXPECT_EQ(s_.mongo.writers, 3u);
+  EXPECT_EQ(s_.mongo.readers, 4u);
+  EXPECT_EQ(s_.mongo.batch_count_max, 7u);
+  EXPECT_EQ(s_.mongo.batch_bytes_max, 1u << 20);
+  EXPECT_EQ(s_.mongo.batch_age_ms, 1000u);
+  EXPECT_EQ(s_.mongo.retry_ms_max, 2000u);
+  EXPECT_EQ(s_.mongo.queue_max, 99u);
+  refused({"--store", "mongodb://"}, "is not one");
+  refused({"--store", "mongodb://h/?w=0"}, "without an acknowledgement");
+  refused({"--broker", "redis://h", "--store", url}, "which one node has for itself");
+  EXPECT_EQ(message_.find("geheim"), std::string::npos) << message_;
+  refused_file("[store]\nurl = \"mongodb://h\"\nsize_max = \"1MiB\"\n", "spool_size_max");
+  refused_file("[store]\nurl = \"mongodb://h\"\nspool_dir = \"\"\n", "is a directory");
 }
 
 TEST_F(settings_test, bounds_of_the_store) {
