@@ -11,6 +11,7 @@
 
 #include "core/clock.h"
 #include "loadgen/check_log.h"
+#include "loadgen/faults.h"
 #include "loadgen/generator_limit.h"
 #include "loadgen/sampler.h"
 #include "loadgen/worker.h"
@@ -23,7 +24,6 @@ constexpr uint64_t kStartDelayUs = 200'000;  // from "go" to the first phase
 constexpr double kConnectGraceS = 20;        // beyond what the rate needs
 constexpr double kFinalReadsS = 60;
 constexpr uint32_t kQuietPolls = 6;  // nothing came for so long: nothing more will
-constexpr uint32_t kRestartMsMax = 20'000;
 constexpr const char* kMetrics[] = {"parley_queue_bytes",
                                     "parley_loop_lag_seconds",
                                     "parley_store_queue",
@@ -61,34 +61,6 @@ uint64_t sum(const world& w, core::counter worker::*field) {
   return total;
 }
 
-// A fault with its time.
-struct fault_event {
-  double at_s = 0;
-  const fault* what = nullptr;
-};
-
-std::vector<fault_event> expand_faults(const scenario& s) {
-  std::vector<fault_event> out;
-  for (size_t i = 0; i < s.faults.size(); ++i) {
-    const fault& f = s.faults[i];
-    if (f.at_end) continue;
-    random_stream r = random_from(s.seed, 2'000'000 + i);
-    const uint32_t times = f.every > 0 ? f.count : 1;
-    for (uint32_t n = 0; n < times; ++n) {
-      const double at = f.at + f.every * n + f.jitter * random_unit(&r);
-      if (f.every <= 0 || at < scenario_seconds(s)) out.push_back({at, &f});
-    }
-  }
-  std::sort(out.begin(), out.end(),
-            [](const fault_event& a, const fault_event& b) { return a.at_s < b.at_s; });
-  return out;
-}
-
-const char* fault_name(fault_kind k) {
-  static constexpr const char* kNames[] = {"kill", "stop", "pause", "restart", "cut", "run"};
-  return kNames[static_cast<size_t>(k)];
-}
-
 // What a loop of the tool has used and done until now.
 struct loop_use {
   uint64_t cpu_ns = 0, delivered = 0;
@@ -102,9 +74,7 @@ struct runner {
   sampler* samples = nullptr;
   run_result* out = nullptr;
   std::string why;
-  std::thread faults;  // makes them, in order
-  std::atomic<bool> stops_faults{false};
-  std::vector<std::string> fault_errors;
+  std::unique_ptr<fault_runner> faults;
   double cpu_from = -1, tool_cpu_from = 0;
   uint64_t delivered_from = 0;
   std::vector<loop_use> used_from, used_to;  // by loop, at the begin and the end of measuring
@@ -112,91 +82,6 @@ struct runner {
   uint64_t sampled_us = 0;
   check_logs* logs = nullptr;
 };
-
-process* process_of(const runner* r, const std::string& name) {
-  for (process* p : r->options->processes) {
-    if (process_name(p) == name) return p;
-  }
-  return nullptr;
-}
-
-void cut_connections(runner* r, double share) {
-  struct cut {
-    worker* who;
-    double share;
-  };
-  for (worker* w : r->all.workers) {
-    auto* c = new cut{w, share};
-    if (!core::loop_call(
-            w->home,
-            [](core::loop*, void* user) noexcept {
-              auto* made = static_cast<cut*>(user);
-              worker_cut_share(made->who, made->share);
-              delete made;
-            },
-            c))
-      delete c;
-  }
-}
-
-core::err make_fault(runner* r, const fault& f, std::string* why) {
-  if (f.kind == fault_kind::cut) {
-    cut_connections(r, f.share);
-    return core::err::ok;
-  }
-  if (f.kind == fault_kind::run) {
-    if (std::system(f.command.c_str()) == 0) return core::err::ok;
-    *why = "\"" + f.command + "\" failed";
-    return core::err::io;
-  }
-  process* p = process_of(r, f.target);
-  if (p == nullptr) {
-    *why = "no --process is called " + f.target;
-    return core::err::not_found;
-  }
-  core::err rc = core::err::ok;
-  if (f.kind == fault_kind::pause) {
-    rc = process_pause(p);
-    sleep_ms(static_cast<uint32_t>(f.seconds * 1000));
-    return rc == core::err::ok ? process_resume(p) : rc;
-  }
-  // kill, stop and restart: the process comes back at once (kill: by SIGKILL, the others by
-  // SIGTERM).
-  rc = f.kind == fault_kind::kill ? process_kill(p) : process_stop(p, kRestartMsMax);
-  if (rc != core::err::ok && rc != core::err::timeout) return rc;
-  if (f.kind == fault_kind::stop) sleep_ms(static_cast<uint32_t>(f.seconds * 1000));
-  rc = process_start(p, r->options->log_dir + "/" + process_name(p) + ".log", r->options->ready_url,
-                     kRestartMsMax, why);
-  return rc;
-}
-
-// Records it, whatever comes of it; deliveries may be late until a while after.
-void do_fault(runner* r, const fault& f) {
-  const uint64_t start = r->all.start_us.load();
-  if (f.may_lose_recovery || f.may_lose_history) r->all.may_lose_recovery.store(true);
-  if (f.may_lose_history) r->all.may_lose_history.store(true);
-  r->all.late_until_us.store(UINT64_MAX);
-  std::string why;
-  const double began_s = static_cast<double>(now_us() - start) / 1e6;
-  const core::err rc = make_fault(r, f, &why);
-  const std::string name = fault_name(f.kind);
-  r->out->faults.push_back({began_s, name + (f.target.empty() ? "" : " " + f.target)});
-  if (rc != core::err::ok)
-    r->fault_errors.push_back(name + ": " + (why.empty() ? core::err_text(rc) : why));
-  r->all.late_until_us.store(now_us() - start +
-                             static_cast<uint64_t>(r->asked->delivery_deadline_s * 1e6));
-}
-
-void run_faults(runner* r) {
-  for (const fault_event& e : expand_faults(*r->asked)) {
-    const uint64_t start = r->all.start_us.load();
-    const uint64_t at = start + static_cast<uint64_t>(e.at_s * 1e6);
-    while (now_us() < at && !r->stops_faults.load())
-      sleep_ms(static_cast<uint32_t>(std::min<uint64_t>(kPollMs, (at - now_us()) / 1000 + 1)));
-    if (r->stops_faults.load()) return;
-    do_fault(r, *e.what);
-  }
-}
 
 void second_totals(const world& w, second_sample* s) {
   s->sent = sum(w, &worker::sent);
@@ -337,13 +222,7 @@ bool is_everybody_in(const world& w) {
 
 // Everything that the server still knew in memory may be gone when history is read back.
 void make_end_faults(runner* r) {
-  bool is_made = false;
-  for (const fault& f : r->asked->faults) {
-    if (!f.at_end) continue;
-    do_fault(r, f);
-    is_made = true;
-  }
-  if (!is_made) return;
+  if (!r->faults->at_end()) return;
   const uint64_t until = now_us() + static_cast<uint64_t>(r->asked->drain_s * 1e6);
   for (uint32_t quiet = 0; now_us() < until && quiet < kQuietPolls;) {
     wait_poll(r, "coming back");
@@ -633,7 +512,8 @@ core::err engine_run(const scenario& asked, const schedule& plan, const engine_o
   const bool is_connected = connect_all(&r);
   if (is_connected) {
     r.all.start_us.store(now_us() + kStartDelayUs);
-    r.faults = std::thread(run_faults, &r);
+    r.faults = std::make_unique<fault_runner>(asked, o, &r.all, &out->faults);
+    r.faults->start();
     if (asked.arrivals == arrival_kind::window) {
       run_window(&r);
     } else {
@@ -642,8 +522,7 @@ core::err engine_run(const scenario& asked, const schedule& plan, const engine_o
       end_measuring(&r);
     }
     drain(&r);
-    r.stops_faults.store(true);
-    r.faults.join();
+    r.faults->stop();
     fill_result(&r);  // before reading back, whose cost is not a delivery's
     make_end_faults(&r);
     read_back(&r);
@@ -663,12 +542,14 @@ core::err engine_run(const scenario& asked, const schedule& plan, const engine_o
       if (!w->last_error.empty()) *why += "; " + w->last_error;
     }
   }
-  for (const std::string& error : r.fault_errors) *why += (why->empty() ? "" : "; ") + error;
+  const bool has_failed_faults = r.faults != nullptr && !r.faults->errors().empty();
+  if (has_failed_faults)
+    for (const std::string& error : r.faults->errors()) *why += (why->empty() ? "" : "; ") + error;
   close_logs(&r);
   sampler_free(r.samples);
   for (worker* w : r.all.workers) worker_free(w);
   core::loop_group_free(r.group);
-  return is_connected && r.fault_errors.empty() ? core::err::ok : core::err::unavailable;
+  return is_connected && !has_failed_faults ? core::err::ok : core::err::unavailable;
 }
 
 }  // namespace loadgen
