@@ -30,7 +30,8 @@ export class Server {
       all.push('--config', path.join(s.folder, 'parley.toml'));
     }
     s.lines = [];
-    s.process = spawn(binary, all, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const env = history.startsWith('mongodb') ? { ...process.env, PARLEY_SPOOL_DIR: path.join(s.folder, 'spool') } : process.env;
+    s.process = spawn(binary, all, { stdio: ['ignore', 'pipe', 'pipe'], env });
     s.port = await new Promise((resolve, reject) => {
       const look = (line) => {
         s.lines.push(line);
