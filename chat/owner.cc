@@ -61,6 +61,35 @@ void announce(owner* o, request* r) noexcept {
   answer(r, core::err::ok);
 }
 
+void announce_or_answer(owner* o, request* r) noexcept {
+  if (must_announce(r))
+    announce(o, r);
+  else
+    answer(r, core::err::ok);
+}
+
+// It has been delivered; whoever is not told that it is stored may send it again with its key.
+void wait_until_stored(owner* o, request* r) noexcept {
+  const auto on_stored = [](void* user, core::err rc) noexcept {
+    auto* self = static_cast<request*>(user);
+    owner_end(self);
+    if (rc == core::err::ok)
+      announce_or_answer(self->at, self);
+    else
+      answer(self, rc);
+  };
+  bool is_there = false;
+  owner_begin(o, r);
+  const core::err rc = o->node->history->when_stored(o->node->self, r->channel, r->top.offset,
+                                                     &is_there, on_stored, r);
+  if (rc == core::err::ok && !is_there) return;
+  owner_end(r);
+  if (rc == core::err::ok)
+    announce_or_answer(o, r);
+  else
+    answer(r, rc);
+}
+
 void on_published(void* user, broker::publish_result&& result) noexcept {
   auto* r = static_cast<request*>(user);
   owner* o = r->at;
@@ -79,11 +108,12 @@ void on_published(void* user, broker::publish_result&& result) noexcept {
   r->time_ms = result.time_ms;
   r->is_duplicate = result.is_duplicate;
   r->is_first = result.is_first;
-  if (result.rc == core::err::ok && must_announce(r)) {
-    announce(o, r);
-  } else {
+  if (result.rc != core::err::ok)
     answer(r, result.rc);
-  }
+  else if (owner_namespace(o, r->ns).acknowledge_stored)
+    wait_until_stored(o, r);
+  else
+    announce_or_answer(o, r);
 }
 
 void publish(owner* o, request* r) noexcept {

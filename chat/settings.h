@@ -31,6 +31,7 @@ struct namespace_settings {
   bool allow_presence_for_client = false, allow_presence_for_subscriber = false,
        allow_presence_for_anonymous = false;
   bool allow_user_limited_channels = false;
+  bool acknowledge_stored = false;  // authors are answered when the store has it for good
   uint32_t publication_bytes_max = 64 * 1024;  // data of one publication; beyond: error 107
 };
 

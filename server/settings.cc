@@ -52,6 +52,7 @@ void make_mongo(making* m) {
   o->batch_count_max = m->number("store.batch_count_max");
   o->batch_bytes_max = static_cast<uint64_t>(m->at("store.batch_size_max").number);
   o->batch_age_ms = m->number("store.batch_age");
+  o->stored_ms = m->number("store.stored_timeout");
   o->retry_ms_max = m->number("store.retry_max");
   o->queue_max = m->number("store.queue_max");
   o->queue_bytes_max = static_cast<uint64_t>(m->at("store.queue_size_max").number);

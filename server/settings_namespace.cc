@@ -32,6 +32,7 @@ constexpr bool_option kBoolOptions[] = {
     {"allow_presence_for_subscriber", &chat::namespace_settings::allow_presence_for_subscriber},
     {"allow_presence_for_anonymous", &chat::namespace_settings::allow_presence_for_anonymous},
     {"allow_user_limited_channels", &chat::namespace_settings::allow_user_limited_channels},
+    {"acknowledge_stored", &chat::namespace_settings::acknowledge_stored},
 };
 
 // What the options of one table change, and what does not fit together.
@@ -63,7 +64,8 @@ void apply_options(making* m, const std::string& table, const option_map& option
     for (const auto member :
          {&chat::namespace_settings::force_recovery, &chat::namespace_settings::allow_recovery,
           &chat::namespace_settings::force_positioning,
-          &chat::namespace_settings::allow_positioning}) {
+          &chat::namespace_settings::allow_positioning,
+          &chat::namespace_settings::acknowledge_stored}) {
       for (const bool_option& o : kBoolOptions) {
         if (o.member != member || !(ns->*member)) continue;
         // A built-in recovery goes with the built-in history; one that was asked for needs some.

@@ -66,6 +66,8 @@ core::config_schema make_schema() {
        "How long a small batch waits for more. Nobody waits for it: publications are acknowledged "
        "before.",
        false},
+      {"store.stored_timeout", "", "", kTime, "10s", 100, 10 * kMinute, "", "time",
+       "How long an author whose namespace has acknowledge_stored waits for MongoDB.", false},
       {"store.retry_max", "", "", kTime, "5s", 50, kMinute, "", "time",
        "The longest pause between two tries to reach MongoDB; they begin at 50 ms and double, "
        "jittered.",
@@ -242,6 +244,11 @@ core::config_schema make_schema() {
       {"allow_presence_for_anonymous", "", "", kBool, "false", 0, 0, "", "", rights, false},
       {"allow_user_limited_channels", "", "", kBool, "false", 0, 0, "", "",
        "Channels whose name ends in #USER,USER exist and admit those users only.", false},
+      {"acknowledge_stored", "", "", kBool, "false", 0, 0, "", "",
+       "With mongodb://: authors are answered when a majority of MongoDB has the publication, not "
+       "when the spool has it; after store.stored_timeout with the temporary error 100. Delivery "
+       "does not wait. Needs history.",
+       false},
       {"publication_size_max", "", "", kBytes, "64KiB", 1, 448 * kKiB, "", "bytes",
        "Data of one publication; beyond it error 107. At most half of client.queue_size_max; a "
        "push stays below the 512 KiB that SDKs surely take.",

@@ -14,6 +14,7 @@ namespace store {
 namespace {
 
 constexpr uint32_t kSetupPauseMs = 500;
+constexpr uint32_t kWaitsMs = 200;  // how much later than its time a wait may end
 
 class mongo_store final : public store {
  public:
@@ -34,6 +35,8 @@ class mongo_store final : public store {
       return append_write{std::move(r), {}, cb};
     });
   }
+  core::err when_stored(core::loop* home, const std::string& channel, uint64_t offset,
+                        bool* is_there, done_cb cb, void* user) noexcept override;
   core::err remove_history(core::loop* home, std::string channel, done_cb cb,
                            void* user) noexcept override {
     const uint64_t bytes = channel.size();
@@ -87,6 +90,7 @@ class mongo_store final : public store {
   void keep_place(mongo_client* client) noexcept;
   void fence(const std::string& why) noexcept;
   uint64_t backlog_age_ms() const noexcept;
+  void end_waits(uint64_t due_us, core::err rc) noexcept;
 
   mongo_core core_;
   write_queue appends_, markers_;
@@ -266,6 +270,57 @@ void mongo_store::keep_place(mongo_client* client) noexcept {
   core_.taken.notify_all();
 }
 
+core::err mongo_store::when_stored(core::loop* home, const std::string& channel, uint64_t offset,
+                                   bool* is_there, done_cb cb, void* user) noexcept {
+  if (!core::loop_reserve(home, 1)) return core::err::full;
+  auto w = std::make_unique<stored_wait>();
+  w->home = home;
+  w->cb = cb;
+  w->user = user;
+  w->offset = offset;
+  w->due_us = mono_us() + 1000ull * core_.options.stored_ms;
+  w->run = [](core::loop*, core::msg* m) noexcept {
+    const std::unique_ptr<stored_wait> done(static_cast<stored_wait*>(m));
+    done->cb(done->user, done->rc);
+  };
+  w->drop = [](core::msg* m) noexcept { delete static_cast<stored_wait*>(m); };
+  core::err rc = core::err::ok;
+  bool is_first = false;
+  {
+    const std::lock_guard<std::mutex> held(core_.lock);
+    const auto it = core_.channels.find(channel);
+    // What is not in a tail has been brought there.
+    *is_there = it == core_.channels.end() || offset < tail_first(*it->second);
+    if (core_.is_closing)
+      rc = core::err::closed;
+    else if (core_.waits >= core_.options.queue_max)
+      rc = core::err::full;
+    if (rc == core::err::ok && !*is_there) {
+      it->second->waits.push_back(std::move(w));
+      is_first = ++core_.waits == 1;
+    }
+  }
+  if (is_first) core_.taken.notify_all();
+  if (*is_there || rc != core::err::ok) core::loop_unreserve(home, 1);
+  return rc;
+}
+
+// Those that are due by then.
+void mongo_store::end_waits(uint64_t due_us, core::err rc) noexcept {
+  std::vector<std::unique_ptr<stored_wait>> late;
+  {
+    const std::lock_guard<std::mutex> held(core_.lock);
+    if (core_.waits == 0) return;
+    for (const auto& [name, m] : core_.channels) {
+      if (m->waits.empty()) continue;
+      for (auto& w :
+           take_waits(&core_, m.get(), [&](const auto& x) { return x.due_us <= due_us; }))
+        late.push_back(std::move(w));
+    }
+  }
+  answer_waits(&late, rc);
+}
+
 void mongo_store::keep_loop() noexcept {
   mongo_client* client = mongo_client_take(core_.pool);
   uint64_t sweep_us = mono_us() + 1000ull * core_.options.sweep_ms;
@@ -277,10 +332,12 @@ void mongo_store::keep_loop() noexcept {
       if (core_.is_closing || core_.is_fenced) break;
       is_taken = core_.is_taken;
       const uint64_t now = mono_us();
-      const uint64_t due = is_taken ? std::min(sweep_us, stay_us) : now + 1000ull * kSetupPauseMs;
+      uint64_t due = is_taken ? std::min(sweep_us, stay_us) : now + 1000ull * kSetupPauseMs;
+      if (core_.waits > 0) due = std::min(due, now + 1000ull * kWaitsMs);
       if (due > now) core_.taken.wait_for(held, std::chrono::microseconds(due - now));
       if (core_.is_closing || core_.is_fenced) break;
     }
+    end_waits(mono_us(), core::err::timeout);
     if (!is_taken || mono_us() >= stay_us) {
       keep_place(client);
       stay_us = mono_us() + 250ull * core_.options.lease_ms;
@@ -364,6 +421,7 @@ void mongo_store::close() noexcept {
   keeper_thread_.join();
   reads_.close();
   for (std::thread& t : readers_) t.join();
+  end_waits(UINT64_MAX, core::err::timeout);
   is_closed_.store(true, std::memory_order_relaxed);
   if (core_.waiting == 0 && core_.is_taken && !core_.is_fenced) {
     mongo_client* client = mongo_client_take(core_.pool);

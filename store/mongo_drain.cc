@@ -67,6 +67,7 @@ bool read_records(batch* b) noexcept {
 
 // The batch is in MongoDB: readers find it there, the spool need not keep it.
 void finish(mongo_core* c, backlog* b, const batch& done) noexcept {
+  std::vector<std::unique_ptr<stored_wait>> stored_now;
   {
     const std::lock_guard<std::mutex> held(c->lock);
     for (const auto& i : done.items) {
@@ -84,8 +85,15 @@ void finish(mongo_core* c, backlog* b, const batch& done) noexcept {
       m->tail.pop_front();
       std::erase_if(m->blanks, [&](const blanked& x) { return x.by <= i->record.offset; });
     }
+    for (const auto& i : done.items) {
+      if (i->channel->waits.empty()) continue;
+      const uint64_t first = tail_first(*i->channel);
+      for (auto& w : take_waits(c, i->channel, [&](const auto& x) { return x.offset < first; }))
+        stored_now.push_back(std::move(w));
+    }
     b->oldest_us = mono_us();
   }
+  answer_waits(&stored_now, core::err::ok);
   uint64_t stored = 0;
   for (const auto& i : done.items) {
     if (i->is_stuck) continue;

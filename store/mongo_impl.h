@@ -80,6 +80,16 @@ struct blanked {
   uint64_t target = 0, by = 0;  // offsets; also edits of the target before `by`
 };
 
+// Of when_stored(): the message of its answer.
+struct stored_wait : core::msg {
+  core::loop* home = nullptr;
+  done_cb cb = nullptr;
+  void* user = nullptr;
+  uint64_t offset = 0;
+  uint64_t due_us = 0;
+  core::err rc = core::err::ok;
+};
+
 // Invariant: the publications of `tail` have consecutive offsets and end with `top`; MongoDB has
 // everything before them.
 struct mongo_channel {
@@ -93,6 +103,7 @@ struct mongo_channel {
   std::vector<blanked> blanks;  // whose deletes are in the tail
   uint32_t removals = 0;        // in the backlog
   size_t kept_back = 0;         // of the tail's front: a stuck channel's, in no backlog any more
+  std::vector<std::unique_ptr<stored_wait>> waits;  // for offsets of the tail
   // The sequencer's.
   uint64_t next_top = 0;  // with what the open group gives
   std::unordered_map<std::string, known_key> keys;
@@ -164,6 +175,7 @@ struct mongo_core {
   std::unordered_map<std::string, std::unique_ptr<mongo_channel>> channels;
   std::vector<std::unique_ptr<backlog>> backlogs;
   uint64_t waiting = 0;     // records in all backlogs
+  uint64_t waits = 0;    // of all channels
   std::string epoch;        // set before the threads start
   uint64_t shift = 0;       // offsets that epochs before may have used
   bool is_taken = false;    // we are the database's writer: drains may begin
@@ -174,6 +186,25 @@ struct mongo_core {
 
   std::atomic<bool> is_connected{false};  // the last call of a drain or the keeper succeeded
 };
+
+// Takes out those that `is_over` names, to be answered without the lock. With the lock.
+template <typename Fn>
+std::vector<std::unique_ptr<stored_wait>> take_waits(mongo_core* c, mongo_channel* m, Fn is_over) {
+  std::vector<std::unique_ptr<stored_wait>> out;
+  for (auto& w : m->waits)
+    if (is_over(*w)) out.push_back(std::move(w));
+  std::erase(m->waits, nullptr);
+  c->waits -= out.size();
+  return out;
+}
+inline void answer_waits(std::vector<std::unique_ptr<stored_wait>>* all, core::err rc) noexcept {
+  for (auto& w : *all) {
+    w->rc = rc;
+    core::loop* home = w->home;
+    core::loop_post_reserved(home, w.release());
+  }
+  all->clear();
+}
 
 inline uint64_t mono_us() noexcept {
   return core::system_clock()->mono_us();
