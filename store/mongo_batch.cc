@@ -15,7 +15,7 @@ constexpr uint32_t kRefusalsMax = 8;
 // A dead letter keeps the document itself up to this, the reason always.
 constexpr size_t kDeadLetterBytesMax = 12u << 20;
 
-bool is_permanent(int32_t code, uint32_t tries) noexcept {
+bool is_permanent(int32_t code, uint32_t refusals) noexcept {
   switch (code) {
     case kInvalidHere:  // the driver's own check
     case 2:             // BadValue
@@ -27,7 +27,7 @@ bool is_permanent(int32_t code, uint32_t tries) noexcept {
     case 17420:
       return true;
     default:
-      return !mongo_is_transient(code) && tries >= kRefusalsMax;
+      return !mongo_is_transient(code) && refusals >= kRefusalsMax;
   }
 }
 
@@ -126,7 +126,7 @@ bool insert(mongo_core* c, mongo_client* client, batch* b, mongo_failure* failur
       sent[n]->is_there = true;
     } else if (errors[n]->code == kDuplicateKey) {
       twice.push_back(sent[n]);
-    } else if (is_permanent(errors[n]->code, b->tries)) {
+    } else if (is_permanent(errors[n]->code, ++sent[n]->refusals)) {
       if (!bury(c, client, sent[n], *errors[n], failure)) return false;
     } else {
       *failure = {errors[n]->code, errors[n]->text + " "};
@@ -142,13 +142,15 @@ bool insert(mongo_core* c, mongo_client* client, batch* b, mongo_failure* failur
 
 // Of updates, all of which must be done. One that is refused for good is told and left.
 bool change(mongo_core* c, mongo_client* client, const char* collection,
-            const std::vector<mongo_update>& updates, uint32_t tries,
+            const std::vector<mongo_update>& updates, uint32_t* refusals,
             mongo_failure* failure) noexcept {
   if (updates.empty()) return true;
   const mongo_bulk_result r = mongo_change(client, collection, updates);
   *failure = r.failure;
+  if (r.failure) return false;
+  *refusals += !r.errors.empty();
   for (const mongo_write_error& e : r.errors) {
-    if (is_permanent(e.code, tries)) {
+    if (is_permanent(e.code, *refusals)) {
       core::log_error("MongoDB refuses an update for good",
                       {{"collection", collection}, {"code", e.code}, {"reason", e.text}});
       c->counters.dead_letters.fetch_add(1, std::memory_order_relaxed);
@@ -222,9 +224,9 @@ bool batch_try(mongo_core* c, mongo_client* client, batch* b, mongo_failure* fai
     if (!i->record.key_scope.empty()) add_key(*i, &keys);
   }
   for (const auto& [channel, item] : newest) add_position(*c, *item, &positions);
-  return change(c, client, kPublications, blanks, b->tries, failure) &&
-         change(c, client, kKeys, keys, b->tries, failure) &&
-         change(c, client, kChannels, positions, b->tries, failure);
+  return change(c, client, kPublications, blanks, &b->blank_refusals, failure) &&
+         change(c, client, kKeys, keys, &b->key_refusals, failure) &&
+         change(c, client, kChannels, positions, &b->position_refusals, failure);
 }
 
 }  // namespace store

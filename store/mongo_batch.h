@@ -16,11 +16,13 @@ struct batch_item {
   bool is_removal = false;
   bool is_there = false;  // the publication is in MongoDB, or in the dead letters
   bool is_stuck = false;  // MongoDB has other content there, or has for one before it
+  uint32_t refusals = 0;  // answers with a write error for it
 };
 
 struct batch {
   std::vector<std::unique_ptr<batch_item>> items;  // one channel's in their order
   uint32_t tries = 0;
+  uint32_t blank_refusals = 0, key_refusals = 0, position_refusals = 0;  // tries with write errors
 };
 
 // One try; what has succeeded is not done again. True: everything that is not stuck is in MongoDB

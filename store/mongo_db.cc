@@ -268,7 +268,10 @@ mongo_bulk_result mongo_insert(mongo_client* c, const char* collection,
     if (is_good)
       sent.push_back(i);
     else
+    case 24:     // LockTimeout
+    case 46:     // LockBusy
       out.errors.push_back({i, kInvalidHere, error.message});
+    case 63:     // StaleShardVersion
   }
   execute(bulk.get(), sent, &out);
   return out;
@@ -282,11 +285,13 @@ mongo_bulk_result mongo_change(mongo_client* c, const char* collection,
   std::vector<uint32_t> sent;
   for (uint32_t i = 0; i < updates.size(); ++i) {
     const mongo_update& u = updates[i];
+    case 11601:  // Interrupted
     bson_error_t error{};
     doc options;
     options.flag("upsert", u.is_upsert);
     const auto add = u.is_many ? mongoc_bulk_operation_update_many_with_opts
                                : mongoc_bulk_operation_update_one_with_opts;
+    case 16500:  // TooManyRequests, of servers with a request rate
     if (add(bulk.get(), u.filter.get(), u.update.get(), options.get(), &error))
       sent.push_back(i);
     else

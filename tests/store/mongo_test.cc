@@ -282,6 +282,29 @@ TEST_F(mongo_bulk, buries_a_document_that_is_refused_for_good_and_stores_the_res
   EXPECT_EQ(stats().conflicts, 0u);
 }
 
+TEST_F(mongo_bulk, tries_again_what_may_succeed_later_and_only_that) {
+  open();
+  for (const int32_t code : {112, 91, 64, 16500}) {
+    const std::string channel = "c" + std::to_string(code);
+    fake_play p = on_insert();
+    p.times = 12;  // more often than an unknown refusal is taken for "not now"
+    p.refuses = bad(code);
+    fake_->forget_commands();
+    together([&] {
+      fake_->play(p);
+      for (const char* data : {"1", "bad", "3"}) ASSERT_EQ(say(channel, data).rc, core::err::ok);
+    });
+    drained();
+    EXPECT_EQ(fake_->history(channel), "1:1 2:bad 3:3") << code;
+    const auto inserts = fake_->commands("insert", "publications");
+    ASSERT_GE(inserts.size(), 14u);
+    EXPECT_EQ(inserts[1].count("documents"), 3u);
+    EXPECT_EQ(inserts[2].count("documents"), 1u) << "the others are done";
+  }
+  EXPECT_EQ(stats().dead_letters, 0u);
+  EXPECT_GE(stats().retries, 48u);
+}
+
 TEST_F(mongo_bulk, buries_what_is_refused_often_for_a_reason_that_it_does_not_know) {
   open();
   fake_play p = on_insert();
@@ -293,6 +316,35 @@ TEST_F(mongo_bulk, buries_what_is_refused_often_for_a_reason_that_it_does_not_kn
   EXPECT_EQ(fake_->history("a"), "1:1 3:3");
   EXPECT_EQ(stats().dead_letters, 1u);
   EXPECT_GE(stats().retries, 7u);
+}
+
+TEST_F(mongo_bulk, counts_no_failure_of_the_way_there_as_a_refusal) {
+  open();
+  fake_play away = on_insert();
+  away.times = 12;
+  away.fails_with = 50;
+  fake_->play(away);
+  fake_play once = on_insert();
+  once.refuses = bad(4242);
+  fake_->play(once);
+  ASSERT_EQ(say("a", "bad").rc, core::err::ok);
+  drained();
+  EXPECT_EQ(stats().dead_letters, 0u);
+  EXPECT_EQ(fake_->history("a"), "1:bad");
+}
+
+// Two upserts of one new key may meet on the server; one finds the other's and may go again.
+TEST_F(mongo_bulk, loses_no_key_to_a_refusal_after_failures) {
+  open();
+  fake_->play({.command = "update", .collection = "keys", .times = 12, .fails_with = 50});
+  fake_->play(
+      {.command = "update", .collection = "keys", .times = 3, .refuses = [](const fake_document&) {
+         return kFakeDuplicateKey;
+       }});
+  ASSERT_EQ(node_.c.append(with_key(message("a", "1"), "k", "h")).rc, core::err::ok);
+  drained();
+  EXPECT_EQ(fake_->count("keys"), 1u);
+  EXPECT_EQ(stats().dead_letters, 0u);
 }
 
 TEST_F(mongo_bulk, stores_once_what_was_written_before_the_connection_ended) {
