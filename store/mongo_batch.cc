@@ -208,6 +208,7 @@ bool batch_try(mongo_core* c, mongo_client* client, batch* b, mongo_failure* fai
   ++b->tries;
   *failure = {};
   if (b->items.size() == 1 && b->items[0]->is_removal) {
+    if (b->items[0]->is_stuck) return true;  // what stands there is not what was to be removed
     doc filter;
     filter.text("channel", b->items[0]->record.channel)
         .sub("offset", doc().number_u64("$lte", b->items[0]->record.offset));

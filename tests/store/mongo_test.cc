@@ -496,6 +496,21 @@ TEST_F(mongo_conflict, stops_the_channel_and_no_other) {
   EXPECT_EQ(node_.c.pages("a"), count_up(1, 3));
 }
 
+TEST_F(mongo_conflict, removes_nothing_of_what_is_not_ours) {
+  open();
+  say_all("a", 1, 1);
+  drained();
+  plant("a", 2);
+  together([&] {
+    say_all("a", 2, 2);
+    ASSERT_EQ(node_.c.remove_history("a"), core::err::ok);
+    say_all("b", 1, 1);
+  });
+  eventually([&] { return fake_->count("publications", store::doc().text("channel", "b")) == 1; });
+  EXPECT_EQ(stats().conflicts, 1u);
+  EXPECT_EQ(fake_->history("a"), "1:1 2:foreign") << "what cannot be brought is not removed";
+}
+
 TEST_F(mongo_conflict, is_none_when_the_same_stands_there_blanked) {
   open();
   fake_play p = on_insert();
