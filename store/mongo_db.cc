@@ -3,6 +3,7 @@
 
 #include <mongoc/mongoc.h>
 
+#include <algorithm>
 #include <memory>
 #include <mutex>
 
@@ -28,6 +29,8 @@ namespace {
 
 constexpr const char* kDatabase = "parley";
 constexpr const char* kAppName = "parleyd";
+// What every server takes in one command (maxWriteBatchSize of MongoDB before 3.6).
+constexpr uint32_t kOperationsMax = 1000;
 
 void on_driver_log(mongoc_log_level_t level, const char* domain, const char* message,
                    void*) noexcept {
@@ -99,6 +102,8 @@ bool has_elements(const bson_t& reply, const char* key) noexcept {
          bson_iter_next(&each);
 }
 
+// Of one command: the driver makes several of a longer bulk, and then the error of one hides that
+// another was not carried out.
 void execute(mongoc_bulk_operation_t* bulk, const std::vector<uint32_t>& sent,
              mongo_bulk_result* out) noexcept {
   if (sent.empty()) return;
@@ -106,8 +111,8 @@ void execute(mongoc_bulk_operation_t* bulk, const std::vector<uint32_t>& sent,
   bson_error_t error{};
   const uint32_t server = mongoc_bulk_operation_execute(bulk, &reply, &error);
   const bool has_write_errors = has_elements(reply, "writeErrors");
-  out->matched = static_cast<uint64_t>(doc_number(reply, "nMatched"));
-  out->upserted = static_cast<uint64_t>(doc_number(reply, "nUpserted"));
+  out->matched += static_cast<uint64_t>(doc_number(reply, "nMatched"));
+  out->upserted += static_cast<uint64_t>(doc_number(reply, "nUpserted"));
   read_errors(reply, sent, out);
   if (has_elements(reply, "writeConcernErrors")) {
     out->failure = failure_of(error, &reply);
@@ -115,6 +120,32 @@ void execute(mongoc_bulk_operation_t* bulk, const std::vector<uint32_t>& sent,
     out->failure = failure_of(error, &reply);
   }
   bson_destroy(&reply);
+}
+
+// Operations [from, to) in one bulk, as add(bulk, index, error) adds them, or says why not.
+template <typename Fn>
+void in_bulk(mongo_client* c, mongoc_collection_t* where, uint32_t from, uint32_t to, Fn add,
+             mongo_bulk_result* out) noexcept {
+  const bulk_ptr bulk = bulk_of(c, where);
+  std::vector<uint32_t> sent;
+  for (uint32_t i = from; i < to; ++i) {
+    bson_error_t error{};
+    if (add(bulk.get(), i, &error))
+      sent.push_back(i);
+    else
+      out->errors.push_back({i, kInvalidHere, error.message});
+  }
+  execute(bulk.get(), sent, out);
+}
+
+template <typename Fn>
+mongo_bulk_result in_bulks(mongo_client* c, const char* collection, size_t count, Fn add) noexcept {
+  mongo_bulk_result out;
+  const collection_ptr where = collection_of(c, collection);
+  const auto end = static_cast<uint32_t>(count);
+  for (uint32_t from = 0; from < end && !out.failure; from += kOperationsMax)
+    in_bulk(c, where.get(), from, std::min(end, from + kOperationsMax), add, &out);
+  return out;
 }
 
 core::err refuse(std::string* why, const char* text) {
@@ -229,7 +260,10 @@ bool mongo_is_transient(int32_t code) noexcept {
     case 0:      // no code: the way there
     case 6:      // HostUnreachable
     case 7:      // HostNotFound
+    case 24:     // LockTimeout
+    case 46:     // LockBusy
     case 50:     // MaxTimeMSExpired
+    case 63:     // StaleShardVersion
     case 64:     // WriteConcernFailed
     case 89:     // NetworkTimeout
     case 91:     // ShutdownInProgress
@@ -243,11 +277,13 @@ bool mongo_is_transient(int32_t code) noexcept {
     case 9001:   // SocketException
     case 10107:  // NotWritablePrimary
     case 11600:  // InterruptedAtShutdown
+    case 11601:  // Interrupted
     case 11602:  // InterruptedDueToReplStateChange
     case 13388:  // StaleConfig
     case 13435:  // NotPrimaryNoSecondaryOk
     case 13436:  // NotPrimaryOrSecondary
     case 14031:  // OutOfDiskSpace
+    case 16500:  // TooManyRequests, of servers with a request rate
       return true;
     default:
       return false;
@@ -256,49 +292,25 @@ bool mongo_is_transient(int32_t code) noexcept {
 
 mongo_bulk_result mongo_insert(mongo_client* c, const char* collection,
                                const std::vector<std::string_view>& documents) noexcept {
-  mongo_bulk_result out;
-  const collection_ptr where = collection_of(c, collection);
-  const bulk_ptr bulk = bulk_of(c, where.get());
-  std::vector<uint32_t> sent;
-  for (uint32_t i = 0; i < documents.size(); ++i) {
-    bson_t d;
-    bson_error_t error{};
-    const bool is_good = doc_view(documents[i], &d) &&
-                         mongoc_bulk_operation_insert_with_opts(bulk.get(), &d, nullptr, &error);
-    if (is_good)
-      sent.push_back(i);
-    else
-    case 24:     // LockTimeout
-    case 46:     // LockBusy
-      out.errors.push_back({i, kInvalidHere, error.message});
-    case 63:     // StaleShardVersion
-  }
-  execute(bulk.get(), sent, &out);
-  return out;
+  return in_bulks(c, collection, documents.size(),
+                  [&](mongoc_bulk_operation_t* bulk, uint32_t i, bson_error_t* error) {
+                    bson_t d;
+                    return doc_view(documents[i], &d) &&
+                           mongoc_bulk_operation_insert_with_opts(bulk, &d, nullptr, error);
+                  });
 }
 
 mongo_bulk_result mongo_change(mongo_client* c, const char* collection,
                                const std::vector<mongo_update>& updates) noexcept {
-  mongo_bulk_result out;
-  const collection_ptr where = collection_of(c, collection);
-  const bulk_ptr bulk = bulk_of(c, where.get());
-  std::vector<uint32_t> sent;
-  for (uint32_t i = 0; i < updates.size(); ++i) {
-    const mongo_update& u = updates[i];
-    case 11601:  // Interrupted
-    bson_error_t error{};
-    doc options;
-    options.flag("upsert", u.is_upsert);
-    const auto add = u.is_many ? mongoc_bulk_operation_update_many_with_opts
-                               : mongoc_bulk_operation_update_one_with_opts;
-    case 16500:  // TooManyRequests, of servers with a request rate
-    if (add(bulk.get(), u.filter.get(), u.update.get(), options.get(), &error))
-      sent.push_back(i);
-    else
-      out.errors.push_back({i, kInvalidHere, error.message});
-  }
-  execute(bulk.get(), sent, &out);
-  return out;
+  return in_bulks(c, collection, updates.size(),
+                  [&](mongoc_bulk_operation_t* bulk, uint32_t i, bson_error_t* error) {
+                    const mongo_update& u = updates[i];
+                    doc options;
+                    options.flag("upsert", u.is_upsert);
+                    const auto add = u.is_many ? mongoc_bulk_operation_update_many_with_opts
+                                               : mongoc_bulk_operation_update_one_with_opts;
+                    return add(bulk, u.filter.get(), u.update.get(), options.get(), error);
+                  });
 }
 
 mongo_failure mongo_remove(mongo_client* c, const char* collection, const doc& filter) noexcept {

@@ -456,6 +456,50 @@ TEST_F(mongo_bulk, survives_elections) {
   EXPECT_EQ(stats().dead_letters + stats().conflicts, 0u);
 }
 
+// Of many operations several commands are made. Those that were not carried out are not done
+// because another has answered.
+TEST_F(mongo_bulk, accounts_for_each_command_of_an_insert) {
+  serve({.batch_count_max = 1000});
+  node_.o.batch_count_max = 3000;
+  open();
+  fake_play refusal = on_insert(), failure = on_insert();
+  refusal.refuses = bad(121);
+  refusal.times = kAlways;
+  refusal.fits = [](const fake_command& c) { return c.at("documents.0.offset") == "1"; };
+  failure.fails_with = 50;
+  together([&] {
+    fake_->play(refusal);
+    fake_->play(failure);
+    ASSERT_EQ(say("a", "bad").rc, core::err::ok);
+    say_all("a", 2, 1100);
+  });
+  drained();
+  EXPECT_EQ(fake_->history("a"), count_up(2, 1100));
+  EXPECT_EQ(stats().dead_letters, 1u);
+}
+
+TEST_F(mongo_bulk, accounts_for_each_command_of_an_update) {
+  serve({.batch_count_max = 1000});
+  node_.o.batch_count_max = 3000;
+  open();
+  fake_->play({.command = "update",
+               .collection = "keys",
+               .times = kAlways,
+               .fits = [](const fake_command& c) { return c.at("updates.0.u.$set.offset") == "1"; },
+               .refuses =
+                   [](const fake_document& u) {
+                     return fake_json(fake_view(u), "u.$set.offset") == "1" ? 121 : 0;
+                   }});
+  fake_->play({.command = "update", .collection = "keys", .fails_with = 50});
+  together([&] {
+    for (int i = 1; i <= 1100; ++i)
+      ASSERT_EQ(node_.c.append(with_key(message("a", "x"), "k" + std::to_string(i), "h")).rc,
+                core::err::ok);
+  });
+  drained();
+  EXPECT_EQ(fake_->count("keys"), 1099u) << "but for the one that is refused for good";
+}
+
 class mongo_conflict : public mongo_world {
  protected:
   // Somebody else's message at an offset that will be ours.
