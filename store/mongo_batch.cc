@@ -31,20 +31,33 @@ bool is_permanent(int32_t code, uint32_t refusals) noexcept {
   }
 }
 
-bool bury(mongo_core* c, mongo_client* client, batch_item* i, const mongo_write_error& e,
-          mongo_failure* failure) noexcept {
+// Its _id is the publication's, so that a replay buries it once.
+doc dead_letter(const batch_item& i, const mongo_write_error& e, bool has_document) {
   doc d;
-  d.id("_id")
-      .text("channel", i->record.channel)
-      .number_u64("offset", i->record.offset)
-      .date("time", i->record.time_ms)
+  bson_t refused;
+  if (doc_view(i.record.bson, &refused)) d.same("_id", refused);
+  d.text("channel", i.record.channel)
+      .number_u64("offset", i.record.offset)
+      .date("time", i.record.time_ms)
       .small("code", e.code)
       .text("reason", e.text)
-      .number_u64("bytes", i->record.bson.size());
+      .number_u64("bytes", i.record.bson.size());
   // As bytes: whatever is wrong with the document is not wrong with these.
-  if (i->record.bson.size() <= kDeadLetterBytesMax) d.bytes("document", i->record.bson);
-  mongo_bulk_result r = mongo_insert(client, kDeadLetters, {d.view()});
-  if (!r.failure && !r.errors.empty()) r.failure = {r.errors[0].code, r.errors[0].text + " "};
+  if (has_document) d.bytes("document", i.record.bson);
+  return d;
+}
+
+bool bury(mongo_core* c, mongo_client* client, batch_item* i, const mongo_write_error& e,
+          mongo_failure* failure) noexcept {
+  const bool is_small = i->record.bson.size() <= kDeadLetterBytesMax;
+  const doc whole = dead_letter(*i, e, is_small);
+  mongo_bulk_result r = mongo_insert(client, kDeadLetters, {whole.view()});
+  if (!r.failure && !r.errors.empty() && r.errors[0].code != kDuplicateKey && is_small) {
+    const doc reason = dead_letter(*i, e, false);  // the server may take less than that
+    r = mongo_insert(client, kDeadLetters, {reason.view()});
+  }
+  if (!r.failure && !r.errors.empty() && r.errors[0].code != kDuplicateKey)
+    r.failure = {r.errors[0].code, r.errors[0].text + " "};
   *failure = r.failure;
   if (r.failure) return false;
   core::log_error("MongoDB refuses a publication for good; it is in the dead letters",

@@ -103,10 +103,11 @@ bool has_elements(const bson_t& reply, const char* key) noexcept {
 }
 
 // Of one command: the driver makes several of a longer bulk, and then the error of one hides that
-// another was not carried out.
-void execute(mongoc_bulk_operation_t* bulk, const std::vector<uint32_t>& sent,
+// another was not carried out. False: the driver itself refuses one of the operations, and nothing
+// is known of the others.
+bool execute(mongoc_bulk_operation_t* bulk, const std::vector<uint32_t>& sent,
              mongo_bulk_result* out) noexcept {
-  if (sent.empty()) return;
+  if (sent.empty()) return true;
   bson_t reply;
   bson_error_t error{};
   const uint32_t server = mongoc_bulk_operation_execute(bulk, &reply, &error);
@@ -120,9 +121,11 @@ void execute(mongoc_bulk_operation_t* bulk, const std::vector<uint32_t>& sent,
     out->failure = failure_of(error, &reply);
   }
   bson_destroy(&reply);
+  return !out->failure || error.domain != MONGOC_ERROR_BSON;
 }
 
-// Operations [from, to) in one bulk, as add(bulk, index, error) adds them, or says why not.
+// Operations [from, to) in one bulk, as add(bulk, index, error) adds them, or says why not. When
+// the driver refuses one (too large for the server) each goes alone, to find it.
 template <typename Fn>
 void in_bulk(mongo_client* c, mongoc_collection_t* where, uint32_t from, uint32_t to, Fn add,
              mongo_bulk_result* out) noexcept {
@@ -135,7 +138,14 @@ void in_bulk(mongo_client* c, mongoc_collection_t* where, uint32_t from, uint32_
     else
       out->errors.push_back({i, kInvalidHere, error.message});
   }
-  execute(bulk.get(), sent, out);
+  const size_t errors = out->errors.size();
+  if (execute(bulk.get(), sent, out)) return;
+  out->errors.resize(errors);
+  if (sent.size() == 1) out->errors.push_back({sent[0], kInvalidHere, out->failure.text});
+  out->failure = {};
+  if (sent.size() == 1) return;
+  for (size_t n = 0; n < sent.size() && !out->failure; ++n)
+    in_bulk(c, where, sent[n], sent[n] + 1, add, out);
 }
 
 template <typename Fn>

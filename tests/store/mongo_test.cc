@@ -500,6 +500,25 @@ TEST_F(mongo_bulk, accounts_for_each_command_of_an_update) {
   EXPECT_EQ(fake_->count("keys"), 1099u) << "but for the one that is refused for good";
 }
 
+TEST_F(mongo_bulk, buries_what_is_larger_than_the_server_takes) {
+  serve({.document_bytes_max = 20'000});  // the driver allows 16 KiB more, and sends no more
+  open();
+  together([&] {
+    ASSERT_EQ(say("a", "1").rc, core::err::ok);
+    ASSERT_EQ(say("a", std::string(60'000, 'x')).rc, core::err::ok);
+    ASSERT_EQ(say("a", "3").rc, core::err::ok);
+    ASSERT_EQ(say("b", "1").rc, core::err::ok);
+  });
+  drained();
+  EXPECT_EQ(fake_->history("a"), "1:1 3:3");
+  EXPECT_EQ(fake_->history("b"), "1:1");
+  const auto dead = fake_->find("dead_letters");
+  ASSERT_EQ(dead.size(), 1u);
+  EXPECT_EQ(fake_json(fake_view(dead[0]), "offset"), "2");
+  EXPECT_NE(fake_json(fake_view(dead[0]), "reason"), R"("")");
+  EXPECT_GT(std::stoi(fake_json(fake_view(dead[0]), "bytes")), 60'000);
+}
+
 class mongo_conflict : public mongo_world {
  protected:
   // Somebody else's message at an offset that will be ours.
