@@ -202,7 +202,7 @@ std::string mongo_fake::url(const std::string& login) const {
   std::string out = "mongodb://" + login;
   for (const member& m : members_)
     out += (&m == &members_[0] ? "127.0.0.1:" : ",127.0.0.1:") + std::to_string(m.port);
-  out += "/parley?connectTimeoutMS=1000&serverSelectionTimeoutMS=1000&socketTimeoutMS=1000";
+  out += "/parley?connectTimeoutMS=300&serverSelectionTimeoutMS=300&socketTimeoutMS=1000";
   if (options_.kind == fake_kind::replica_set) out += std::string("&replicaSet=") + kSetName;
   return out;
 }

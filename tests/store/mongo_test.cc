@@ -551,7 +551,6 @@ TEST_F(mongo_conflict, stops_the_channel_and_no_other) {
   eventually([&] { return stats().backlog == 2; });  // what is not there stays, and counts
   EXPECT_EQ(node_.c.pages("a"), count_up(1, 3)) << "what was acknowledged is readable";
   EXPECT_EQ(fake_->find("publications", store::doc().text("data", "foreign")).size(), 1u);
-  node_.o.close_ms = 0;
   node_.close();
   open();
   eventually([&] { return stats().conflicts == 1; });
