@@ -450,9 +450,9 @@ TEST_F(mongo_bulk, survives_elections) {
   drained();
   fake_->elect(2);
   say_all("a", 21, 30);
-  EXPECT_EQ(node_.c.pages("a"), count_up(1, 30));
   drained();
   EXPECT_EQ(fake_->history("a"), count_up(1, 30));
+  EXPECT_EQ(node_.c.pages("a"), count_up(1, 30));
   EXPECT_EQ(stats().dead_letters + stats().conflicts, 0u);
 }
 
