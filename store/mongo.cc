@@ -147,6 +147,7 @@ setup_result mongo_store::set_up(mongo_client* client, writer_place* place,
   }
   core_.is_connected.store(true, std::memory_order_relaxed);
   const std::lock_guard<std::mutex> held(core_.lock);
+  core_.backlog_max = core_.options.backlog_max;
   core_.is_taken = true;
   return r;
 }
@@ -158,6 +159,7 @@ core::err mongo_store::choose_place(std::string* why) noexcept {
     return wait_for_place(why);
   core_.epoch = place.epoch;
   core_.shift = place.shift;
+  core_.backlog_max = std::min(core_.options.backlog_max, place.backlog_max);
   mongo_client* client = mongo_client_take(core_.pool);
   writer_place asked;
   const setup_result r = set_up(client, &asked, why);
@@ -375,10 +377,10 @@ store_stats mongo_store::stats() noexcept {
   {
     const std::lock_guard<std::mutex> held(core_.lock);
     s.backlog = core_.waiting;
+    s.backlog_max = core_.backlog_max;
     s.backlog_age_ms = backlog_age_ms();
     is_fenced = core_.is_fenced;
   }
-  s.backlog_max = core_.options.backlog_max;
   if (!is_closed_.load(std::memory_order_relaxed)) s.bytes = spool_measure(core_.log).bytes;
   s.batches = n.batches.load(std::memory_order_relaxed);
   s.batch_us = n.batch_us.load(std::memory_order_relaxed);

@@ -174,13 +174,14 @@ struct mongo_core {
   std::mutex lock;
   std::unordered_map<std::string, std::unique_ptr<mongo_channel>> channels;
   std::vector<std::unique_ptr<backlog>> backlogs;
-  uint64_t waiting = 0;     // records in all backlogs
-  uint64_t waits = 0;    // of all channels
-  std::string epoch;        // set before the threads start
-  uint64_t shift = 0;       // offsets that epochs before may have used
-  bool is_taken = false;    // we are the database's writer: drains may begin
-  bool is_fenced = false;   // somebody else is: nothing is accepted any more
-  bool is_closing = false;  // drains end when their backlog is empty or the time is up
+  uint64_t waiting = 0;      // records in all backlogs
+  uint64_t waits = 0;        // of all channels
+  uint64_t backlog_max = 0;  // of `waiting`: the option's, but no more than the database was told
+  std::string epoch;         // set before the threads start
+  uint64_t shift = 0;        // offsets that epochs before may have used
+  bool is_taken = false;     // we are the database's writer: drains may begin
+  bool is_fenced = false;    // somebody else is: nothing is accepted any more
+  bool is_closing = false;   // drains end when their backlog is empty or the time is up
   uint64_t close_by_us = 0;
   std::condition_variable taken;  // is_taken, is_fenced, is_closing
 

@@ -203,7 +203,7 @@ core::err sequencer::add(mongo_channel* m, write* w, std::string_view record, ui
                          bool is_removal) noexcept {
   {
     const std::lock_guard<std::mutex> held(core_->lock);
-    if (core_->waiting + group_.size() >= core_->options.backlog_max) return core::err::unavailable;
+    if (core_->waiting + group_.size() >= core_->backlog_max) return core::err::unavailable;
   }
   pending p = {m, w, {}, offset, is_removal};
   core::err rc = spool_add(core_->log, record, &p.place);

@@ -69,24 +69,23 @@ struct writer_doc {
   bool is_there = false;
   std::string spool;
   writer_place place;
-  uint64_t backlog_max = 0;
   int64_t seen_ms = 0, schema = 0;
   bool is_released = false;
 };
 
 mongo_failure find_writer(mongo_client* client, writer_doc* out) noexcept {
-  return mongo_find_each(client, kMeta, doc().text("_id", kWriter), doc().number("limit", 1),
-                         [&](const bson_t& d) {
-                           out->is_there = true;
-                           out->spool = doc_bytes(d, "spool");
-                           out->place.epoch = doc_text(d, "epoch");
-                           out->place.shift = static_cast<uint64_t>(doc_number(d, "shift"));
-                           out->backlog_max = static_cast<uint64_t>(doc_number(d, "backlog_max"));
-                           out->seen_ms = doc_number(d, "seen");
-                           out->schema = doc_number(d, "schema");
-                           out->is_released = doc_flag(d, "released");
-                           return false;
-                         });
+  return mongo_find_each(
+      client, kMeta, doc().text("_id", kWriter), doc().number("limit", 1), [&](const bson_t& d) {
+        out->is_there = true;
+        out->spool = doc_bytes(d, "spool");
+        out->place.epoch = doc_text(d, "epoch");
+        out->place.shift = static_cast<uint64_t>(doc_number(d, "shift"));
+        out->place.backlog_max = static_cast<uint64_t>(doc_number(d, "backlog_max"));
+        out->seen_ms = doc_number(d, "seen");
+        out->schema = doc_number(d, "schema");
+        out->is_released = doc_flag(d, "released");
+        return false;
+      });
 }
 
 std::string host_name() {
@@ -102,7 +101,7 @@ mongo_failure take_place(mongo_core* c, mongo_client* client, const writer_doc& 
   set.bytes("spool", spool_id(c->log))
       .text("epoch", p.epoch)
       .number_u64("shift", p.shift)
-      .number_u64("backlog_max", c->options.backlog_max)
+      .number_u64("backlog_max", p.backlog_max)
       .date("seen", c->options.clock->wall_ms())
       .text("host", host_name())
       .flag("released", false)
@@ -113,7 +112,7 @@ mongo_failure take_place(mongo_core* c, mongo_client* client, const writer_doc& 
         .bytes("spool", spool_id(c->log))
         .text("epoch", p.epoch)
         .number_u64("shift", p.shift)
-        .number_u64("backlog_max", c->options.backlog_max)
+        .number_u64("backlog_max", p.backlog_max)
         .date("seen", c->options.clock->wall_ms())
         .text("host", host_name())
         .flag("released", false)
@@ -140,7 +139,7 @@ bool next_place(const mongo_core& c, const writer_doc& there, bool has_records, 
              " has publications of another database: this one has never had a writer";
       return false;
     }
-    *out = {epoch_new(), 0};
+    *out = {epoch_new(), 0, 0};
     return true;
   }
   *out = there.place;
@@ -168,8 +167,8 @@ bool next_place(const mongo_core& c, const writer_doc& there, bool has_records, 
   core::log_warn(
       "the spool of the database's last writer is not here; what only it had is lost, "
       "and a new epoch begins",
-      {{"publications_at_most", there.backlog_max}});
-  *out = {epoch_new(), there.place.shift + there.backlog_max};
+      {{"publications_at_most", there.place.backlog_max}});
+  *out = {epoch_new(), there.place.shift + there.place.backlog_max, 0};
   return true;
 }
 
@@ -233,12 +232,14 @@ mongo_failure floor_of(mongo_client* client, const swept_channel& s, int64_t now
 
 bool place_load(const std::string& spool_dir, writer_place* out) noexcept {
   std::ifstream in(spool_dir + kPlaceFile);
-  return static_cast<bool>(in >> out->epoch >> out->shift) && !out->epoch.empty();
+  return static_cast<bool>(in >> out->epoch >> out->shift >> out->backlog_max) &&
+         !out->epoch.empty();
 }
 
 bool place_save(const std::string& spool_dir, const writer_place& p) noexcept {
   const std::string path = spool_dir + kPlaceFile, made = path + ".new";
-  const std::string text = p.epoch + " " + std::to_string(p.shift) + "\n";
+  const std::string text =
+      p.epoch + " " + std::to_string(p.shift) + " " + std::to_string(p.backlog_max) + "\n";
   const int fd = ::open(made.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (fd < 0) return false;
   const bool is_written =
@@ -259,6 +260,10 @@ setup_result mongo_setup(mongo_core* c, mongo_client* client, bool has_records, 
     f = find_writer(client, &there);
     if (f) break;
     if (!next_place(*c, there, has_records, place, why)) return setup_result::refused;
+    {
+      const std::lock_guard<std::mutex> held(c->lock);  // the spool may be of a larger bound
+      place->backlog_max = std::max(c->options.backlog_max, c->waiting);
+    }
     bool is_ours = false;
     f = take_place(c, client, there, *place, &is_ours);
     if (!f && is_ours) return setup_result::done;

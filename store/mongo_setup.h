@@ -10,6 +10,7 @@ namespace store {
 struct writer_place {
   std::string epoch;
   uint64_t shift = 0;
+  uint64_t backlog_max = 0;  // as many of its publications may be in its spool alone
 };
 
 // The place as this node has last seen it, kept beside the spool so that it can start while MongoDB

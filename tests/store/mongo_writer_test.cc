@@ -151,6 +151,38 @@ TEST_F(mongo_writer, counts_the_epochs_that_are_lost_one_after_the_other) {
   EXPECT_EQ(writer("shift"), "200");
 }
 
+TEST_F(mongo_writer, promises_no_less_than_its_spool_holds) {
+  node_.o.backlog_max = 100;
+  open();
+  say_all("a", 1, 1);
+  drained();
+  crash_with(2, 60);
+  node_.o.backlog_max = 5;
+  fake_->play(
+      {.command = "insert", .collection = "publications", .times = kAlways, .fails_with = 50});
+  open();
+  EXPECT_GE(std::stoi(writer("backlog_max")), 60) << "they are in the spool alone";
+}
+
+TEST_F(mongo_writer, accepts_no_more_than_it_has_promised) {
+  node_.o.backlog_max = 10;
+  open();
+  say_all("a", 1, 1);
+  drained();
+  crash_with(2, 5);
+  node_.o.backlog_max = 100;
+  fake_->go_away();
+  open();
+  say_all("a", 6, 10);
+  EXPECT_EQ(say("a", "x").rc, core::err::unavailable) << "MongoDB knows of ten";
+  fake_->come_back();
+  drained();
+  EXPECT_EQ(writer("backlog_max"), "100");
+  fake_->go_away();
+  say_all("a", 11, 40);
+  fake_->come_back();
+}
+
 TEST_F(mongo_writer, stops_when_another_has_its_place) {
   node_.o.lease_ms = 40;
   open();
