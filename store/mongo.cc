@@ -87,6 +87,8 @@ class mongo_store final : public store {
   void start() noexcept;
   void read_loop() noexcept;
   void keep_loop() noexcept;
+  bool stay() noexcept;
+  void sweep() noexcept;
   void keep_place(mongo_client* client) noexcept;
   void fence(const std::string& why) noexcept;
   uint64_t backlog_age_ms() const noexcept;
@@ -97,6 +99,10 @@ class mongo_store final : public store {
   read_queue reads_;
   lookup_queue lookups_;
   sequencer sequencer_;
+  struct {
+    mongo_client* client = nullptr;
+    uint64_t stay_us = 0;  // when the place is to be told of again
+  } keeper_;               // its thread's
   bool is_open_ = false;
   std::atomic<bool> is_closed_{false};
   std::thread sequence_thread_, marker_thread_, keeper_thread_;
@@ -323,10 +329,27 @@ void mongo_store::end_waits(uint64_t due_us, core::err rc) noexcept {
   answer_waits(&late, rc);
 }
 
+// Between two steps of a sweep, which may take longer than the lease. False: the end.
+bool mongo_store::stay() noexcept {
+  end_waits(mono_us(), core::err::timeout);
+  if (mono_us() >= keeper_.stay_us) {
+    keep_place(keeper_.client);
+    keeper_.stay_us = mono_us() + 250ull * core_.options.lease_ms;
+  }
+  const std::lock_guard<std::mutex> held(core_.lock);
+  return !core_.is_closing && !core_.is_fenced;
+}
+
+void mongo_store::sweep() noexcept {
+  const sweep_pause pause = {
+      [](void* user) noexcept { return static_cast<mongo_store*>(user)->stay(); }, this};
+  const mongo_failure f = mongo_sweep(keeper_.client, core_.options.clock->wall_ms(), pause);
+  if (f) mongo_tell(&core_, "MongoDB does not delete what retention has ended", f);
+}
+
 void mongo_store::keep_loop() noexcept {
-  mongo_client* client = mongo_client_take(core_.pool);
+  keeper_ = {mongo_client_take(core_.pool), mono_us()};
   uint64_t sweep_us = mono_us() + 1000ull * core_.options.sweep_ms;
-  uint64_t stay_us = mono_us();
   for (;;) {
     bool is_taken = false;
     {
@@ -334,23 +357,19 @@ void mongo_store::keep_loop() noexcept {
       if (core_.is_closing || core_.is_fenced) break;
       is_taken = core_.is_taken;
       const uint64_t now = mono_us();
-      uint64_t due = is_taken ? std::min(sweep_us, stay_us) : now + 1000ull * kSetupPauseMs;
+      uint64_t due =
+          is_taken ? std::min(sweep_us, keeper_.stay_us) : now + 1000ull * kSetupPauseMs;
       if (core_.waits > 0) due = std::min(due, now + 1000ull * kWaitsMs);
       if (due > now) core_.taken.wait_for(held, std::chrono::microseconds(due - now));
       if (core_.is_closing || core_.is_fenced) break;
     }
-    end_waits(mono_us(), core::err::timeout);
-    if (!is_taken || mono_us() >= stay_us) {
-      keep_place(client);
-      stay_us = mono_us() + 250ull * core_.options.lease_ms;
-    }
-    if (is_taken && mono_us() >= sweep_us) {
-      const mongo_failure f = mongo_sweep(&core_, client, core_.options.clock->wall_ms());
-      if (f) mongo_tell(&core_, "MongoDB does not delete what retention has ended", f);
+    if (!is_taken) keeper_.stay_us = 0;
+    if (stay() && is_taken && mono_us() >= sweep_us) {
+      sweep();
       sweep_us = mono_us() + 1000ull * core_.options.sweep_ms;
     }
   }
-  mongo_client_give(core_.pool, client);
+  mongo_client_give(core_.pool, keeper_.client);
 }
 
 // With the lock.

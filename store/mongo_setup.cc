@@ -173,11 +173,11 @@ bool next_place(const mongo_core& c, const writer_doc& there, bool has_records, 
 }
 
 // Deletes [.., up_to] of a channel, oldest first, in slices that other writes go between.
-mongo_failure remove_up_to(mongo_client* client, const std::string& channel,
-                           uint64_t up_to) noexcept {
+mongo_failure remove_up_to(mongo_client* client, const std::string& channel, uint64_t up_to,
+                           const sweep_pause& p) noexcept {
   constexpr uint64_t kSlice = 4096;
   constexpr int kSlicesMax = 64;  // a round; the next goes on
-  for (int n = 0; n < kSlicesMax; ++n) {
+  for (int n = 0; n < kSlicesMax && p.between(p.user); ++n) {
     uint64_t first = 0;
     doc filter, options;
     filter.text("channel", channel).sub("offset", doc().number_u64("$lte", up_to));
@@ -288,7 +288,7 @@ void mongo_leave(mongo_core* c, mongo_client* client) noexcept {
   static_cast<void>(mongo_change(client, kMeta, {u}));
 }
 
-mongo_failure mongo_sweep(mongo_core* c, mongo_client* client, int64_t now_ms) noexcept {
+mongo_failure mongo_sweep(mongo_client* client, int64_t now_ms, const sweep_pause& p) noexcept {
   doc or_list, filter;
   or_list.sub("0", doc().sub("size_max", doc().small("$gt", 0)))
       .sub("1", doc().sub("ttl_ms", doc().small("$gt", 0)));
@@ -302,14 +302,10 @@ mongo_failure mongo_sweep(mongo_core* c, mongo_client* client, int64_t now_ms) n
     return true;
   });
   for (const swept_channel& s : all) {
-    if (f) return f;
-    {
-      const std::lock_guard<std::mutex> held(c->lock);
-      if (c->is_closing || c->is_fenced) return {};
-    }
+    if (f || !p.between(p.user)) return f;
     uint64_t floor = 0;
     f = floor_of(client, s, now_ms, &floor);
-    if (!f && floor > 0) f = remove_up_to(client, s.name, floor);
+    if (!f && floor > 0) f = remove_up_to(client, s.name, floor, p);
   }
   return f ? f : mongo_remove(client, kKeys, doc().sub("expires", doc().date("$lte", now_ms)));
 }

@@ -30,7 +30,11 @@ setup_result mongo_stay(mongo_core* c, mongo_client* client) noexcept;
 // A clean end with nothing left in the spool: whoever comes next loses nothing.
 void mongo_leave(mongo_core* c, mongo_client* client) noexcept;
 
-// One round of retention and expired keys.
-mongo_failure mongo_sweep(mongo_core* c, mongo_client* client, int64_t now_ms) noexcept;
+// One round of retention and expired keys. `between` runs between two steps of it; false: stop.
+struct sweep_pause {
+  bool (*between)(void* user) noexcept;
+  void* user;
+};
+mongo_failure mongo_sweep(mongo_client* client, int64_t now_ms, const sweep_pause& p) noexcept;
 
 }  // namespace store

@@ -302,5 +302,17 @@ TEST_F(mongo_sweep, deletes_expired_keys) {
   eventually([&] { return fake_->count("keys") == 0; });
 }
 
+TEST_F(mongo_sweep, that_is_long_keeps_the_place) {
+  node_.o.lease_ms = 40;
+  for (int i = 0; i < 200; ++i)
+    fake_->put(
+        "channels",
+        store::doc().text("_id", "c" + std::to_string(i)).number("top", 10).number("size_max", 1));
+  fake_->play({.command = "find", .collection = "publications", .times = kAlways, .delay_ms = 2});
+  open();
+  ASSERT_TRUE(fake_->wait_for("find", "publications", 200));
+  EXPECT_GE(fake_->commands("update", "meta").size(), 6u) << "told in between that it lives";
+}
+
 }  // namespace
 }  // namespace store_test
