@@ -230,13 +230,16 @@ bool batch_try(mongo_core* c, mongo_client* client, batch* b, mongo_failure* fai
   }
   if (!insert(c, client, b, failure)) return false;
   std::vector<mongo_update> blanks, keys, positions;
+  std::map<std::pair<mongo_channel*, std::string_view>, const batch_item*> last_uses;
   std::map<mongo_channel*, const batch_item*> newest;
   for (const auto& i : b->items) {
     if (i->is_stuck) continue;
     newest[i->channel] = i.get();
     if (i->record.is_delete) add_blanks(*i, &blanks);
-    if (!i->record.key_scope.empty()) add_key(*i, &keys);
+    if (!i->record.key_scope.empty()) last_uses[{i->channel, i->record.key_scope}] = i.get();
   }
+  // One update a key: unordered ones of the same document may be done in any order.
+  for (const auto& [key, item] : last_uses) add_key(*item, &keys);
   for (const auto& [channel, item] : newest) add_position(*c, *item, &positions);
   return change(c, client, kPublications, blanks, &b->blank_refusals, failure) &&
          change(c, client, kKeys, keys, &b->key_refusals, failure) &&

@@ -332,6 +332,8 @@ TEST_F(mongo_replay, of_edits_deletes_and_removals_ends_as_the_first_time) {
   EXPECT_EQ(fake_->history("a"), "1:1 2:null 3:3 4:4 5:null 6:\"deleted\" 7:\"edited\"");
   EXPECT_EQ(fake_->history("gone"), "5:5 6:6 7:7");
   EXPECT_EQ(node_.c.pages("gone"), "5:5 6:6 7:7");
+  ASSERT_EQ(fake_->count("keys"), 1u);
+  EXPECT_EQ(fake_json(fake_view(fake_->find("keys")[0]), "offset"), "7") << "the key's last use";
 }
 
 TEST_F(mongo_replay, buries_nothing_twice) {

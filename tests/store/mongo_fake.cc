@@ -151,6 +151,11 @@ fake_view sub(const bson_t& d, const char* name) {
   return fake_view(at);
 }
 
+bool is_ordered(const fake_command& c) {
+  const fake_view command(c.bytes);
+  return !bson_has_field(command.get(), "ordered") || store::doc_flag(command, "ordered");
+}
+
 // The answer to a write.
 class write_reply {
  public:
@@ -424,8 +429,6 @@ doc mongo_fake::rows(const fake_command& c, const char* name, int64_t id, size_t
 doc mongo_fake::run_insert(const fake_command& c, const fake_play& p) {
   fake_collection& to = collections_[c.collection];
   const fake_view command(c.bytes);
-  const bool is_ordered =
-      bson_has_field(command.get(), "ordered") ? store::doc_flag(command, "ordered") : true;
   write_reply r;
   int64_t n = 0;
   bool is_over = false;
@@ -435,7 +438,7 @@ doc mongo_fake::run_insert(const fake_command& c, const fake_play& p) {
     if (code == 0) code = to.insert(d);
     if (code != 0) {
       r.error(index, code);
-      is_over = is_ordered;
+      is_over = is_ordered(c);
     } else {
       ++n;
     }
@@ -445,18 +448,24 @@ doc mongo_fake::run_insert(const fake_command& c, const fake_play& p) {
 
 doc mongo_fake::run_update(const fake_command& c, const fake_play& p) {
   fake_collection& to = collections_[c.collection];
+  std::vector<std::pair<int32_t, fake_document>> updates;
+  each_of(fake_view(c.bytes), "updates",
+          [&](int32_t index, const bson_t& u) { updates.emplace_back(index, fake_copy(u)); });
+  // Nobody may count on the order of unordered ones.
+  if (!is_ordered(c)) std::reverse(updates.begin(), updates.end());
   write_reply r;
   int64_t n = 0;
-  each_of(fake_view(c.bytes), "updates", [&](int32_t index, const bson_t& u) {
+  for (const auto& [index, bytes] : updates) {
+    const fake_view u(bytes);
     fake_collection::change done;
-    done.code = p.refuses ? p.refuses(fake_copy(u)) : 0;
+    done.code = p.refuses ? p.refuses(bytes) : 0;
     if (done.code == 0)
       done = to.update(sub(u, "q"), sub(u, "u"), store::doc_flag(u, "upsert"),
                        store::doc_flag(u, "multi"));
-    if (done.code != 0) return r.error(index, done.code);
+    if (done.code != 0) r.error(index, done.code);
     n += static_cast<int64_t>(done.matched) + done.is_upserted;
     if (done.is_upserted) r.upserted(index);
-  });
+  }
   return r.done(n, p);
 }
 
