@@ -57,6 +57,11 @@ inline std::string epoch_from(uint64_t bits) {
   }
   return e;
 }
+inline bool epoch_is_good(std::string_view e) noexcept {
+  for (const char c : e)
+    if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))) return false;
+  return e.size() == kEpochChars;
+}
 inline std::string epoch_new() {
   uint64_t bits = 0;
   core::system_random()->fill(&bits, sizeof bits);

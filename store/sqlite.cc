@@ -191,6 +191,7 @@ core::err sqlite_store::open(std::string* why) noexcept {
   rc = db_open(options_.path, db_mode::read_write, &writer_.file, &problem);
   if (rc == core::err::ok) rc = schema_open(&writer_.file, &writer_.epoch, &problem);
   bool is_good = rc == core::err::ok;
+  if (is_good) is_good = schema_is_whole(&writer_.file, &problem);
   if (is_good) {
     int64_t page_bytes = 4096;
     is_good = db_exec(&writer_.file, options_.is_full_sync ? "PRAGMA synchronous = FULL"

@@ -84,12 +84,6 @@ bool can_read_edges(db* d) noexcept {
   return true;
 }
 
-bool is_epoch(std::string_view e) noexcept {
-  for (const char c : e)
-    if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))) return false;
-  return e.size() == kEpochChars;
-}
-
 }  // namespace
 
 int64_t schema_version() noexcept {
@@ -124,11 +118,21 @@ core::err schema_open(db* d, std::string* epoch, std::string* why) noexcept {
   query q(&s);
   if (q.next() != step::row) return refuse(d, why);
   *epoch = q.column_text(0);
-  if (!is_epoch(*epoch)) {
+  if (!epoch_is_good(*epoch)) {
     *why = "is damaged: its epoch is not one";
     return core::err::io;
   }
   return can_read_edges(d) ? core::err::ok : refuse(d, why);
+}
+
+bool schema_is_whole(db* d, std::string* why) noexcept {
+  int64_t is_open = 0;
+  if (!db_int(d, "SELECT count(*) FROM meta WHERE key = 'import'", &is_open)) {
+    static_cast<void>(refuse(d, why));
+    return false;
+  }
+  if (is_open > 0) *why = kImportIsOpen;
+  return is_open == 0;
 }
 
 }  // namespace store

@@ -9,6 +9,13 @@
 
 namespace store {
 
+// Texts in table meta beside the epoch. `import`: an import into the file has begun and not ended.
+// `shift`: of a history that was in mongo, carried on.
+inline constexpr const char* kMetaImport = "import";
+inline constexpr const char* kMetaShift = "shift";
+inline constexpr const char* kImportIsOpen =
+    "has a history that is not whole: an import into it has not ended. Run the import again";
+
 // The number of the newest migration; stands in the file as user_version.
 int64_t schema_version() noexcept;
 
@@ -20,5 +27,8 @@ int64_t schema_version() noexcept;
 // the first and the last row of each table, which walks down both edges of its tree. Damage
 // elsewhere is met by the request that reads it.
 core::err schema_open(db* d, std::string* epoch, std::string* why) noexcept;
+
+// False with a sentence in *why: an import into it is open, or it cannot be read.
+bool schema_is_whole(db* d, std::string* why) noexcept;
 
 }  // namespace store
