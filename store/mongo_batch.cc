@@ -174,48 +174,57 @@ bool change(mongo_core* c, mongo_client* client, const char* collection,
   return !*failure;
 }
 
-void add_blanks(const batch_item& i, std::vector<mongo_update>* out) {
-  mongo_update target, edits;
+doc blanked_fields() {
   doc set;
   set.text("data", "null").flag("deleted", true);
-  target.filter.text("channel", i.record.channel).number_u64("offset", i.record.refers);
-  target.update.sub("$set", set);
+  return set;
+}
+
+void add_blanks(const batch_item& i, std::vector<mongo_update>* out) {
+  mongo_update edits;
   edits.filter.text("channel", i.record.channel)
       .number_u64("refers", i.record.refers)
       .sub("offset", doc().number_u64("$lt", i.record.offset));
-  edits.update.sub("$set", set);
+  edits.update.sub("$set", blanked_fields());
   edits.is_many = true;
-  out->push_back(std::move(target));
+  out->push_back(blank_update(i.record.channel, i.record.refers));
   out->push_back(std::move(edits));
 }
 
-void add_key(const batch_item& i, std::vector<mongo_update>* out) {
+}  // namespace
+
+mongo_update blank_update(std::string_view channel, uint64_t offset) noexcept {
   mongo_update u;
-  u.filter.text("channel", i.record.channel).bytes("scope", i.record.key_scope);
+  u.filter.text("channel", channel).number_u64("offset", offset);
+  u.update.sub("$set", blanked_fields());
+  return u;
+}
+
+mongo_update key_update(const key_place& k) noexcept {
+  mongo_update u;
+  u.filter.text("channel", k.channel).bytes("scope", k.scope);
   doc set;
-  set.bytes("hash", i.record.key_hash)
-      .number_u64("offset", i.record.offset)
-      .date("time", i.record.time_ms)
-      .date("expires", i.record.key_expires_ms);
+  set.bytes("hash", k.hash)
+      .number_u64("offset", k.offset)
+      .date("time", k.time_ms)
+      .date("expires", k.expires_ms);
   u.update.sub("$set", set);
   u.is_upsert = true;
-  out->push_back(std::move(u));
+  return u;
 }
 
-void add_position(const mongo_core& c, const batch_item& newest, std::vector<mongo_update>* out) {
+mongo_update top_update(const channel_top& t) noexcept {
   mongo_update u;
-  u.filter.text("_id", newest.record.channel);
+  u.filter.text("_id", t.channel);
   doc set;
-  set.date("last", newest.record.time_ms)
-      .number_u64("size_max", newest.record.keep.size_max)
-      .number_u64("ttl_ms", newest.record.keep.ttl_ms);
-  u.update.sub("$max", doc().number_u64("top", newest.record.offset).number_u64("shift", c.shift))
+  set.date("last", t.last_ms)
+      .number_u64("size_max", t.keep.size_max)
+      .number_u64("ttl_ms", t.keep.ttl_ms);
+  u.update.sub("$max", doc().number_u64("top", t.top).number_u64("shift", t.shift))
       .sub("$set", set);
   u.is_upsert = true;
-  out->push_back(std::move(u));
+  return u;
 }
-
-}  // namespace
 
 bool batch_try(mongo_core* c, mongo_client* client, batch* b, mongo_failure* failure) noexcept {
   ++b->tries;
@@ -239,8 +248,15 @@ bool batch_try(mongo_core* c, mongo_client* client, batch* b, mongo_failure* fai
     if (!i->record.key_scope.empty()) last_uses[{i->channel, i->record.key_scope}] = i.get();
   }
   // One update a key: unordered ones of the same document may be done in any order.
-  for (const auto& [key, item] : last_uses) add_key(*item, &keys);
-  for (const auto& [channel, item] : newest) add_position(*c, *item, &positions);
+  for (const auto& [key, item] : last_uses) {
+    const spool_record& r = item->record;
+    keys.push_back(
+        key_update({r.channel, r.key_scope, r.key_hash, r.offset, r.time_ms, r.key_expires_ms}));
+  }
+  for (const auto& [channel, item] : newest) {
+    const spool_record& r = item->record;
+    positions.push_back(top_update({r.channel, r.offset, c->shift, r.time_ms, r.keep}));
+  }
   return change(c, client, kPublications, blanks, &b->blank_refusals, failure) &&
          change(c, client, kKeys, keys, &b->key_refusals, failure) &&
          change(c, client, kChannels, positions, &b->position_refusals, failure);

@@ -353,6 +353,12 @@ mongo_failure mongo_find(mongo_client* c, const char* collection, const doc& fil
                                                                     : mongo_failure{};
 }
 
+int64_t mongo_count_about(mongo_client* c, const char* collection) noexcept {
+  const collection_ptr where = collection_of(c, collection);
+  bson_error_t error{};
+  return mongoc_collection_estimated_document_count(where.get(), nullptr, nullptr, nullptr, &error);
+}
+
 mongo_failure mongo_command(mongo_client* c, const doc& command) noexcept {
   bson_t reply;
   bson_error_t error{};

@@ -79,6 +79,8 @@ mongo_failure mongo_find_each(mongo_client* c, const char* collection, const doc
       c, collection, filter, options,
       [](void* user, const bson_t& row) { return (*static_cast<Fn*>(user))(row); }, &fn);
 }
+// About how many documents, from the collection's metadata; -1: not known.
+int64_t mongo_count_about(mongo_client* c, const char* collection) noexcept;
 mongo_failure mongo_command(mongo_client* c, const doc& command) noexcept;
 
 }  // namespace store

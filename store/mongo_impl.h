@@ -25,7 +25,7 @@
 //   channels      {_id: name, top, last, size_max, ttl_ms, shift}, top by $max
 //   user_channels {user, channel, read}, unique (user, channel), read by $max
 //   dead_letters  {channel, offset, reason, code, document}: what the server refuses for good
-//   meta          {_id: "writer", spool, epoch, shift, backlog_max, seen, released, schema}
+//   meta          {_id: "writer", spool, epoch, shift, backlog_max, seen, released, schema, import}
 // A removal of history stands in the spool, too, in its order: a replay ends as the first time did.
 //
 // Locks: `lock` guards channels, backlogs and the answers of lookups, and is never held over I/O.

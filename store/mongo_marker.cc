@@ -15,14 +15,6 @@ constexpr uint32_t kMarkersMax = 1000;  // requests a turn
 constexpr uint64_t kMarkerBytesMax = 4ull << 20;
 constexpr uint32_t kTurnMs = 1000;
 
-mongo_update known(const std::string& user, const std::string& channel, uint64_t read) {
-  mongo_update u;
-  u.filter.text("user", user).text("channel", channel);
-  u.update.sub("$max", doc().number_u64("read", read));
-  u.is_upsert = true;
-  return u;
-}
-
 struct change_set {
   std::vector<mongo_update> updates;
   std::set<std::pair<std::string, std::string>> who;
@@ -44,7 +36,7 @@ mongo_failure put(mongo_client* client, change_set* s, const std::string& user,
     f = flush(client, s);
     s->who.emplace(user, channel);
   }
-  s->updates.push_back(known(user, channel, read));
+  s->updates.push_back(user_channel_update(user, channel, read));
   return f;
 }
 
@@ -74,6 +66,15 @@ bool is_ending(mongo_core* c) noexcept {
 }
 
 }  // namespace
+
+mongo_update user_channel_update(const std::string& user, const std::string& channel,
+                                 uint64_t read) noexcept {
+  mongo_update u;
+  u.filter.text("user", user).text("channel", channel);
+  u.update.sub("$max", doc().number_u64("read", read));
+  u.is_upsert = true;
+  return u;
+}
 
 void mongo_mark(mongo_core* c, write_queue* queue) noexcept {
   mongo_client* client = mongo_client_take(c->pool);

@@ -11,4 +11,8 @@ namespace store {
 // `unavailable` after options.marker_ms, the others are tried until the store closes.
 void mongo_mark(mongo_core* c, write_queue* queue) noexcept;
 
+// Makes (user, channel) known, its marker at least `read`.
+mongo_update user_channel_update(const std::string& user, const std::string& channel,
+                                 uint64_t read) noexcept;
+
 }  // namespace store

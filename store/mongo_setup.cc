@@ -14,7 +14,6 @@
 namespace store {
 namespace {
 
-constexpr const char* kWriter = "writer";
 constexpr const char* kPlaceFile = "/place";
 
 struct index_spec {
@@ -48,54 +47,8 @@ doc index_command(const index_spec& x, bool is_plain) {
   return command;
 }
 
-// Servers that speak the protocol but know no expiry or partial indexes get plain ones.
-mongo_failure make_indexes(mongo_client* client) noexcept {
-  for (const index_spec& x : kIndexes) {
-    mongo_failure f = mongo_command(client, index_command(x, false));
-    if (f && (x.is_expiry || x.is_of_edits) && !mongo_is_transient(f.code)) {
-      core::log_warn("the server does not make an index as it should be; a plain one does",
-                     {{"collection", x.collection}, {"index", x.name}, {"reason", f.text}});
-      f = mongo_command(client, index_command(x, true));
-    }
-    if (f) {
-      f.text = std::string("index ") + x.name + " of " + x.collection + ": " + f.text;
-      return f;
-    }
-  }
-  return {};
-}
-
-struct writer_doc {
-  bool is_there = false;
-  std::string spool;
-  writer_place place;
-  int64_t seen_ms = 0, schema = 0;
-  bool is_released = false;
-};
-
-mongo_failure find_writer(mongo_client* client, writer_doc* out) noexcept {
-  return mongo_find_each(
-      client, kMeta, doc().text("_id", kWriter), doc().number("limit", 1), [&](const bson_t& d) {
-        out->is_there = true;
-        out->spool = doc_bytes(d, "spool");
-        out->place.epoch = doc_text(d, "epoch");
-        out->place.shift = static_cast<uint64_t>(doc_number(d, "shift"));
-        out->place.backlog_max = static_cast<uint64_t>(doc_number(d, "backlog_max"));
-        out->seen_ms = doc_number(d, "seen");
-        out->schema = doc_number(d, "schema");
-        out->is_released = doc_flag(d, "released");
-        return false;
-      });
-}
-
-std::string host_name() {
-  char name[256] = "?";
-  gethostname(name, sizeof name - 1);
-  return name;
-}
-
 // Puts us into the place of `before`. *is_ours false: somebody was faster.
-mongo_failure take_place(mongo_core* c, mongo_client* client, const writer_doc& before,
+mongo_failure take_place(mongo_core* c, mongo_client* client, const mongo_writer& before,
                          const writer_place& p, bool* is_ours) noexcept {
   doc set;
   set.bytes("spool", spool_id(c->log))
@@ -103,7 +56,7 @@ mongo_failure take_place(mongo_core* c, mongo_client* client, const writer_doc& 
       .number_u64("shift", p.shift)
       .number_u64("backlog_max", p.backlog_max)
       .date("seen", c->options.clock->wall_ms())
-      .text("host", host_name())
+      .text("host", mongo_host_name())
       .flag("released", false)
       .small("schema", kMongoSchema);
   if (!before.is_there) {
@@ -114,7 +67,7 @@ mongo_failure take_place(mongo_core* c, mongo_client* client, const writer_doc& 
         .number_u64("shift", p.shift)
         .number_u64("backlog_max", p.backlog_max)
         .date("seen", c->options.clock->wall_ms())
-        .text("host", host_name())
+        .text("host", mongo_host_name())
         .flag("released", false)
         .small("schema", kMongoSchema);
     const mongo_bulk_result r = mongo_insert(client, kMeta, {d.view()});
@@ -123,14 +76,14 @@ mongo_failure take_place(mongo_core* c, mongo_client* client, const writer_doc& 
   }
   mongo_update u;
   u.filter.text("_id", kWriter).bytes("spool", before.spool).date("seen", before.seen_ms);
-  u.update.sub("$set", set);
+  u.update.sub("$set", set).sub("$unset", doc().text("import", ""));
   const mongo_bulk_result r = mongo_change(client, kMeta, {u});
   *is_ours = r.errors.empty() && r.matched == 1;
   return r.failure;
 }
 
 // Which place follows the one that is there.
-bool next_place(const mongo_core& c, const writer_doc& there, bool has_records, writer_place* out,
+bool next_place(const mongo_core& c, const mongo_writer& there, bool has_records, writer_place* out,
                 std::string* why) {
   if (!there.is_there) {
     // A spool with records and no writer: the database was emptied or is another one.
@@ -148,6 +101,10 @@ bool next_place(const mongo_core& c, const writer_doc& there, bool has_records, 
            ", this one knows " + std::to_string(kMongoSchema) + ")";
     return false;
   }
+  if (there.import == kImportNew) {
+    *why = kMongoImportIsOpen;
+    return false;
+  }
   if (there.spool == spool_id(c.log)) return true;
   if (has_records) {
     *why = "the spool in " + c.options.spool_dir +
@@ -163,7 +120,7 @@ bool next_place(const mongo_core& c, const writer_doc& there, bool has_records, 
            std::to_string(c.options.lease_ms / 1000) + " s";
     return false;
   }
-  if (there.is_released) return true;
+  if (there.is_released || there.import == kImportMore) return true;
   core::log_warn(
       "the spool of the database's last writer is not here; what only it had is lost, "
       "and a new epoch begins",
@@ -230,6 +187,44 @@ mongo_failure floor_of(mongo_client* client, const swept_channel& s, int64_t now
 
 }  // namespace
 
+mongo_failure mongo_make_indexes(mongo_client* client) noexcept {
+  for (const index_spec& x : kIndexes) {
+    mongo_failure f = mongo_command(client, index_command(x, false));
+    if (f && (x.is_expiry || x.is_of_edits) && !mongo_is_transient(f.code)) {
+      core::log_warn("the server does not make an index as it should be; a plain one does",
+                     {{"collection", x.collection}, {"index", x.name}, {"reason", f.text}});
+      f = mongo_command(client, index_command(x, true));
+    }
+    if (f) {
+      f.text = std::string("index ") + x.name + " of " + x.collection + ": " + f.text;
+      return f;
+    }
+  }
+  return {};
+}
+
+mongo_failure mongo_find_writer(mongo_client* client, mongo_writer* out) noexcept {
+  return mongo_find_each(client, kMeta, doc().text("_id", kWriter), doc().number("limit", 1),
+                         [&](const bson_t& d) {
+                           out->is_there = true;
+                           out->spool = doc_bytes(d, "spool");
+                           out->place.epoch = doc_text(d, "epoch");
+                           out->place.shift = static_cast<uint64_t>(doc_number(d, "shift"));
+                           out->place.backlog_max = static_cast<uint64_t>(doc_number(d, "backlog_max"));
+                           out->seen_ms = doc_number(d, "seen");
+                           out->schema = doc_number(d, "schema");
+                           out->is_released = doc_flag(d, "released");
+                           out->import = doc_text(d, "import");
+                           return false;
+                         });
+}
+
+std::string mongo_host_name() {
+  char name[256] = "?";
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
 bool place_load(const std::string& spool_dir, writer_place* out) noexcept {
   std::ifstream in(spool_dir + kPlaceFile);
   return static_cast<bool>(in >> out->epoch >> out->shift >> out->backlog_max) &&
@@ -254,10 +249,10 @@ bool place_save(const std::string& spool_dir, const writer_place& p) noexcept {
 
 setup_result mongo_setup(mongo_core* c, mongo_client* client, bool has_records, writer_place* place,
                          std::string* why) noexcept {
-  mongo_failure f = make_indexes(client);
+  mongo_failure f = mongo_make_indexes(client);
   for (int tries = 0; !f && tries < 3; ++tries) {
-    writer_doc there;
-    f = find_writer(client, &there);
+    mongo_writer there;
+    f = mongo_find_writer(client, &there);
     if (f) break;
     if (!next_place(*c, there, has_records, place, why)) return setup_result::refused;
     {

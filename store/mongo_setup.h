@@ -13,6 +13,29 @@ struct writer_place {
   uint64_t backlog_max = 0;  // as many of its publications may be in its spool alone
 };
 
+// The document `writer`.
+struct mongo_writer {
+  bool is_there = false;
+  std::string spool;
+  writer_place place;
+  int64_t seen_ms = 0, schema = 0;
+  bool is_released = false;
+  std::string import;  // kImportNew, kImportMore, or empty
+};
+// An import has the place: into an empty database, which no node serves before it is whole, or of
+// more into one that is, which may be served if it never ends.
+inline constexpr const char* kWriter = "writer";
+inline constexpr const char* kImportNew = "new";
+inline constexpr const char* kImportMore = "more";
+inline constexpr const char* kMongoImportIsOpen =
+    "the database has a history that is not whole: an import into it has not ended. Run the "
+    "import again";
+mongo_failure mongo_find_writer(mongo_client* client, mongo_writer* out) noexcept;
+std::string mongo_host_name();
+
+// Idempotent. Servers that speak the protocol but know no expiry or partial indexes get plain ones.
+mongo_failure mongo_make_indexes(mongo_client* client) noexcept;
+
 // The place as this node has last seen it, kept beside the spool so that it can start while MongoDB
 // is away. False: there is none.
 bool place_load(const std::string& spool_dir, writer_place* out) noexcept;

@@ -140,6 +140,19 @@ core::err open_sqlite_source(const std::string& path, const core::clock_source* 
 core::err open_sqlite_sink(const std::string& path, std::unique_ptr<history_sink>* out,
                            std::string* why) noexcept;
 
+// MongoDB. The source refuses a database whose last writer has not ended cleanly: its spool may
+// have publications that are not here. The sink takes the writer's place.
+struct mongo_transfer_options {
+  std::string url;
+  uint32_t lease_ms = 20'000;    // as mongo_options::lease_ms
+  uint32_t give_up_ms = 30'000;  // how long an election or an absence is waited out
+  const core::clock_source* clock = core::system_clock();
+};
+core::err open_mongo_source(const mongo_transfer_options& o, std::unique_ptr<history_source>* out,
+                            std::string* why) noexcept;
+core::err open_mongo_sink(const mongo_transfer_options& o, std::unique_ptr<history_sink>* out,
+                          std::string* why) noexcept;
+
 // NDJSON (docs/TRANSFER.md). Descriptors are borrowed.
 struct ndjson_source_options {
   int fd = 0;
