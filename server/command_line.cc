@@ -43,8 +43,8 @@ core::err command_line_parse(const core::config_schema& schema, int argc, const 
                              command_line* out, std::string* message) noexcept {
   try {
     CLI::App app(
-        "parleyd: the Parley chat server. `parleyd token --help` makes tokens. Settings: "
-        "docs/CONFIG.md",
+        "parleyd: the Parley chat server. `parleyd token --help` makes tokens, `parleyd export "
+        "--help` and `parleyd import --help` move history. Settings: docs/CONFIG.md",
         "parleyd");
     std::vector<std::string> known;
     std::list<std::vector<std::string>> values;  // stable addresses
@@ -131,6 +131,37 @@ core::err token_line_parse(int argc, const char* const* argv, token_line* out,
               {"user", "info", "channel", "ttl", "token-hmac-secret", "config", "help"}, message);
     if (rc != core::err::ok) return rc;
     for (const std::string& s : secrets) out->flags.emplace_back("token-hmac-secret", s);
+    if (!config.empty()) out->flags.emplace_back("config", config);
+    return core::err::ok;
+  } catch (const std::exception& e) {
+    *message = e.what();
+    return core::err::invalid;
+  }
+}
+
+core::err transfer_line_parse(transfer_direction d, int argc, const char* const* argv,
+                              transfer_line* out, std::string* message) noexcept {
+  const bool is_out = d == transfer_direction::out;
+  try {
+    CLI::App app(is_out
+                     ? "Writes the history of a store to a file or standard output, as NDJSON "
+                       "(docs/TRANSFER.md). No parleyd may have the store."
+                     : "Brings a history from a file or standard input into a store that is empty "
+                       "or has it in part (docs/TRANSFER.md). No parleyd may have the store.",
+                 is_out ? "parleyd export" : "parleyd import");
+    std::string store, config;
+    app.add_option(
+        "--store", store,
+        "sqlite:PATH or mongodb://…; by default the server's settings say it, which keep "
+        "a password out of the process list");
+    app.add_option(is_out ? "--out" : "--in", out->path,
+                   is_out ? "The file; it is there when it is whole. Default: standard output"
+                          : "The file. Default: standard input");
+    app.add_option("--config", config, "The server's settings file");
+    const core::err rc = parse(&app, argc, argv, &out->is_help, &out->text,
+                               {"store", is_out ? "out" : "in", "config", "help"}, message);
+    if (rc != core::err::ok) return rc;
+    if (!store.empty()) out->flags.emplace_back("store", store);
     if (!config.empty()) out->flags.emplace_back("config", config);
     return core::err::ok;
   } catch (const std::exception& e) {

@@ -1,4 +1,5 @@
-// The command lines of `parleyd` and `parleyd token`. CLI11 stays behind it.
+// The command lines of `parleyd`, `parleyd token`, `parleyd export` and `parleyd import`. CLI11
+// stays behind it.
 #pragma once
 
 #include <cstdint>
@@ -42,5 +43,16 @@ struct token_line {
 };
 core::err token_line_parse(int argc, const char* const* argv, token_line* out,
                            std::string* message) noexcept;
+
+enum class transfer_direction : uint8_t { out, in };
+
+struct transfer_line {
+  std::string path;  // --out or --in; empty: standard output or input
+  bool is_help = false;
+  std::vector<std::pair<std::string, std::string>> flags;  // --config, --store
+  std::string text;
+};
+core::err transfer_line_parse(transfer_direction d, int argc, const char* const* argv,
+                              transfer_line* out, std::string* message) noexcept;
 
 }  // namespace server

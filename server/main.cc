@@ -14,6 +14,7 @@
 #include "server/metrics.h"
 #include "server/server.h"
 #include "server/token_command.h"
+#include "server/transfer_command.h"
 
 namespace {
 
@@ -88,6 +89,10 @@ int run(int argc, const char* const* argv) {
   using server::command_action;
   if (argc > 1 && std::string_view(argv[1]) == "token")
     return server::token_command(argc - 2, argv + 2);
+  if (argc > 1 && std::string_view(argv[1]) == "export")
+    return server::export_command(argc - 2, argv + 2);
+  if (argc > 1 && std::string_view(argv[1]) == "import")
+    return server::import_command(argc - 2, argv + 2);
   server::command_line line;
   std::string message;
   if (server::command_line_parse(server::settings_schema(), argc - 1, argv + 1, &line, &message) !=
