@@ -14,6 +14,7 @@
 #include "broker/redis.h"
 #include "broker/redis_envelope.h"
 #include "broker/redis_script.h"
+#include "broker/redis_sentinel.h"
 #include "core/loop.h"
 
 namespace broker {
@@ -94,6 +95,7 @@ struct wanted {
   std::string pubsub;
 };
 
+// Without connections until its address is known.
 struct server {
   redis_broker* owner = nullptr;
   uint32_t index = 0;
@@ -157,6 +159,8 @@ class redis_broker final : public broker {
   void on_commands_lost(server* s, std::string_view why) noexcept;
   void on_messages_ready(server* s) noexcept;
   void on_messages_lost(server* s, std::string_view why) noexcept;
+  void on_master(const redis_endpoint& master) noexcept;
+  void on_no_master(std::string_view why) noexcept;
   void on_layout(server* s, core::err rc, const redis_reply* r) noexcept;
   void on_script(server* s, core::err rc, const redis_reply* r) noexcept;
   void on_confirmed(server* s, std::string_view pubsub, bool is_in) noexcept;
@@ -179,6 +183,13 @@ class redis_broker final : public broker {
                  const std::vector<std::string>& arguments, op* o) noexcept;
   void tick_later() noexcept;
   std::string epoch_candidate() noexcept;
+
+  // redis_servers.cc
+  redis_conn_options connection_options() const;
+  void open_servers() noexcept;
+  void close_servers() noexcept;
+  server* add_server() noexcept;
+  void connect(server* s, const redis_endpoint& at) noexcept;
   void note_ready() noexcept;
   void refuse(server* s, std::string&& why) noexcept;
   std::string layout_of(const server* s) const;
@@ -243,6 +254,7 @@ class redis_broker final : public broker {
   const broker_events* const events_;
   void* const user_;
   std::vector<std::unique_ptr<server>> servers_;
+  redis_sentinel* sentinel_ = nullptr;  // names the one server
   std::unordered_map<std::string, std::unique_ptr<subscription>> subscriptions_;
   std::unordered_map<std::string, op*> relays_;  // by nonce: wait for their message
   op* ops_ = nullptr;

@@ -10,6 +10,10 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local function text(n) return string.format('%.0f', n) end
 local g = redis.call('HMGET', KEYS[1], 'run', 'repl', 'epoch', 'base')
 if g[1] ~= ARGV[1] or g[2] ~= ARGV[2] then
+  local info = redis.call('INFO', 'server') .. redis.call('INFO', 'replication')
+  if not string.find(info, 'run_id:' .. ARGV[1], 1, true) or not string.find(info, 'master_replid:' .. ARGV[2], 1, true) then
+    return redis.error_reply('STALE the server is not what it was at the handshake')
+  end
   local base = now * 16
   if not g[1] and ARGV[4] ~= '' then base = tonumber(ARGV[4]) end
   if g[4] then base = math.max(base, g[4] + 1048576) end

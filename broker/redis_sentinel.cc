@@ -42,6 +42,7 @@ struct redis_sentinel {
 namespace {
 
 void ask(redis_sentinel* s) noexcept;
+void next_sentinel(redis_sentinel* s, std::string_view why) noexcept;
 
 void set_timer(redis_sentinel* s) noexcept {
   core::timer_start(core::loop_timers(s->home), &s->timer, core::loop_now_ms(s->home),
@@ -70,9 +71,11 @@ void on_trial_ready(void* user, redis_conn*, const redis_server_info&) noexcept 
   s->events->on_master(s->user, s, s->master);
 }
 
-// It goes on trying by itself, until a Sentinel names another.
+// It goes on trying by itself, until a Sentinel names another. A Sentinel that is cut off from the
+// others does not learn of a failover: another one is asked.
 void on_trial_down(void* user, redis_conn*, bool, std::string_view why) noexcept {
   auto* s = static_cast<redis_sentinel*>(user);
+  if (s->options.url->servers.size() > 1) next_sentinel(s, "the master that it names is away");
   tell_down(s, "the master " + redis_endpoint_text(s->named) + ": " + std::string(why));
 }
 

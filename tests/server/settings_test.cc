@@ -159,7 +159,9 @@ TEST_F(settings_test, stores_and_brokers) {
   refused({"--broker", "redis://h", "--store", "memory"}, "which one node has for itself");
   refused({"--broker", "redis://h", "--store", "sqlite:x"}, "which one node has for itself");
   refused({"--broker", "redis://h:x"}, "broker: ");
-  refused({"--broker", "redis-sentinel://h/master"}, "not to Sentinel or a cluster");
+  EXPECT_EQ(load({"--broker", "redis-sentinel://h,i/shop"}), core::err::ok) << message_;
+  EXPECT_EQ(s_.redis.master_name, "shop");
+  refused({"--broker", "redis-cluster://h"}, "not to a cluster");
 }
 
 TEST_F(settings_test, a_store_in_mongodb) {
