@@ -29,11 +29,6 @@ namespace {
 constexpr uint32_t kTickMs = 100;
 constexpr uint32_t kRefusedMs = 5000;  // then a refused server is asked again
 
-void answered(void* user, core::err rc, const redis_reply* r) noexcept {
-  op* o = static_cast<op*>(user);
-  o->owner->on_answer(o, rc, r);
-}
-
 // A replica now, restarted, with another's data: all of it is asked anew by the handshake.
 bool is_another_server(std::string_view code) noexcept {
   for (const char* c : {"READONLY", "NOSCRIPT", "STALE", "LOADING", "MASTERDOWN"})
@@ -53,6 +48,14 @@ redis_broker::redis_broker(const redis_options& o, core::loop* home, const broke
   o.random->fill(&epoch_seed_, sizeof epoch_seed_);
   timer_.owner = this;
   timer_.fire = [](core::timer* t) noexcept { static_cast<broker_timer*>(t)->owner->on_tick(); };
+  nowhere_.owner = this;
+  partitions_.resize(o.partitions);
+  if (o.url->topology == redis_topology::cluster) tags_ = redis_partition_tags(o.partitions);
+  for (uint32_t p = 0; p < o.partitions; ++p) {
+    if (o.url->topology != redis_topology::cluster) tags_.push_back(std::to_string(p));
+    partitions_[p].at = &nowhere_;
+    partitions_[p].slot = redis_slot(tags_[p]);
+  }
   open_servers();
 }
 
@@ -97,18 +100,17 @@ core::err redis_broker::started(op* o, core::err rc) noexcept {
 uint32_t redis_broker::partition_of(std::string_view channel) const noexcept {
   return redis_partition(channel, options_.partitions);
 }
-server* redis_broker::server_at(uint32_t partition) noexcept {
-  return servers_[partition % servers_.size()].get();
-}
-server* redis_broker::server_of(std::string_view channel) noexcept {
-  return server_at(partition_of(channel));
-}
 std::string redis_broker::key(char kind, const std::string& channel) const {
-  return redis_key(options_.prefix, partition_of(channel), kind, channel);
+  return redis_key(options_.prefix, tags_[partition_of(channel)], kind, channel);
+}
+std::string redis_broker::shared_name(std::string_view what) const {
+  std::string name = options_.prefix;
+  if (options_.url->topology == redis_topology::cluster) name += ":{" + tags_[0] + "}";
+  return name.append(":").append(what);
 }
 std::string redis_broker::partition_key(uint32_t partition, char kind,
                                         std::string_view rest) const {
-  return redis_key(options_.prefix, partition, kind, rest);
+  return redis_key(options_.prefix, tags_[partition], kind, rest);
 }
 
 // The name of the generation that a script would begin, another for each call and without a system
@@ -120,30 +122,22 @@ std::string redis_broker::epoch_candidate() noexcept {
   return store::epoch_from(z ^ (z >> 31));
 }
 
-core::err redis_broker::call(server* s, redis_script script, const std::vector<std::string>& keys,
-                             const std::vector<std::string>& arguments, op* o) noexcept {
-  if (!s->has_commands) return core::err::unavailable;
-  std::string epoch;
-  const std::string count = std::to_string(keys.size());
-  std::vector<std::string_view> words = {"EVALSHA", s->digests[static_cast<uint32_t>(script)],
-                                         count};
-  words.reserve(words.size() + keys.size() + arguments.size() + 4);
-  words.insert(words.end(), keys.begin(), keys.end());
-  if (redis_script_has_generation(script)) {
-    const redis_server_info& about = redis_conn_info(s->commands);
-    epoch = epoch_candidate();
-    words.insert(words.end(), {about.run_id, about.repl_id, epoch, options_.first_base});
-  }
-  words.insert(words.end(), arguments.begin(), arguments.end());
-  o->at = s;
-  return redis_conn_command(s->commands, words, answered, o);
-}
-
 // A refusal of the server is `unavailable`: nothing was done. A connection that was lost on the way
 // is `timeout`: nobody knows.
 void redis_broker::on_answer(op* o, core::err rc, const redis_reply* r) noexcept {
   if (rc == core::err::closed || is_closed_) return;
   static const redis_reply kNone;
+  if (o->again != nullptr) {
+    partition_state& p = partitions_[o->again->partition];
+    --p.out;
+    if (rc == core::err::ok && r->is_error() && redirected(o, r->text)) return;
+    p.hops = 0;
+    if (p.is_moving && rc == core::err::ok && p.is_probing)
+      flush(o->again->partition);
+    else if (p.is_moving)
+      move_on(o->again->partition);
+    if (is_closed_) return;
+  }
   if (rc == core::err::ok && r->is_error()) {
     static core::log_limit once;
     if (core::log_limit_pass(&once, 1000))
@@ -154,18 +148,20 @@ void redis_broker::on_answer(op* o, core::err rc, const redis_reply* r) noexcept
                       "the server is not what it was");
     if (is_closed_) return;
   }
-  (this->*o->done)(o, rc, r == nullptr ? kNone : *r);
+  finish(o, rc, r == nullptr ? kNone : *r);
+}
+
+void redis_broker::finish(op* o, core::err rc, const redis_reply& r) noexcept {
+  (this->*o->done)(o, rc, r);
 }
 
 core::err redis_broker::control(std::string_view bytes) noexcept {
   if (is_closed_) return core::err::closed;
-  server* s = servers_.front().get();
-  if (!s->has_commands) return core::err::unavailable;
+  if (!server_at(0)->has_commands) return core::err::unavailable;
   std::string whole = options_.node.substr(0, 8);
   whole.append(bytes);
-  const std::string to = options_.prefix + ":control";
-  const std::string_view words[] = {"PUBLISH", to, whole};
-  return redis_conn_command(s->commands, words, nullptr, nullptr);
+  tell_server(0, {publish_verb(), shared_name("control"), whole});
+  return core::err::ok;
 }
 
 void redis_broker::tick_later() noexcept {
@@ -178,6 +174,9 @@ void redis_broker::on_tick() noexcept {
   tick_later();
   answer_late();
   if (is_closed_) return;
+  move_all_on();
+  if (is_closed_) return;
+  want_again();
   for (auto& s : servers_) {
     audit(s.get());
     if (s->refused_ms != 0 && core::loop_now_ms(home_) >= s->refused_ms + kRefusedMs) {
@@ -185,6 +184,7 @@ void redis_broker::on_tick() noexcept {
       redis_conn_move(s->commands, redis_conn_at(s->commands), "refused");
     }
   }
+  note_peers();
   note_ready();
   if (core::loop_now_ms(home_) >= lease_due_ms_) refresh_lease();
 }

@@ -15,7 +15,7 @@ namespace broker {
 
 // What a node's loops share.
 struct redis_options {
-  const redis_url* url = nullptr;      // borrowed; topology `servers` or `sentinel`
+  const redis_url* url = nullptr;      // borrowed
   redis_tls* tls = nullptr;            // borrowed; needed when url->is_tls
   redis_resolver* resolver = nullptr;  // borrowed; needed for names
   std::string prefix = "parley";       // of all keys: [A-Za-z0-9_.-]

@@ -1,4 +1,10 @@
 // The inside of the broker over Redis, shared by broker/redis*.cc: one object for each loop.
+//
+//   redis.cc           the object, its calls, time
+//   redis_servers.cc   servers: connected, greeted, refused, lost
+//   redis_route.cc     calls to the server of their partition; over a cluster: from one to another
+//   redis_follow.cc    over a cluster: servers and subscriptions follow the slots
+//   redis_publish.cc, redis_subscribe.cc, redis_repair.cc, redis_presence.cc, redis_lists.cc
 #pragma once
 
 #include <charconv>
@@ -12,6 +18,7 @@
 
 #include "broker/presence.h"
 #include "broker/redis.h"
+#include "broker/redis_cluster.h"
 #include "broker/redis_envelope.h"
 #include "broker/redis_script.h"
 #include "broker/redis_sentinel.h"
@@ -39,11 +46,23 @@ struct subscription {
   std::string channel, epoch;
   uint64_t told = 0;
   uint64_t heard = 0;  // newest offset that came while not live
+  uint64_t turn = 0;   // of the newest question for its position; 0: its answer is void
+  uint32_t partition = 0;
   sub_state state = sub_state::asked;
   bool has_history = false;
+  bool is_out = false;       // the server has refused it for a while: wanted again by the clock
   position_cb cb = nullptr;  // of the subscribe, until answered
   void* user = nullptr;
   std::vector<op*> held;  // publishes that wait for their message, by offset
+};
+
+// What is sent again when the slot has moved.
+struct request {
+  uint32_t partition = 0;
+  redis_script script = redis_script::kCount;  // kCount: `arguments` is the whole command
+  std::vector<std::string> keys, arguments;
+  uint64_t number = 0;    // in the order of the calls
+  uint64_t until_ms = 0;  // then it is given up
 };
 
 using op_done = void (redis_broker::*)(op* o, core::err rc, const redis_reply& r) noexcept;
@@ -59,6 +78,8 @@ struct op {
   void* user = nullptr;
   uint64_t subscription = 0;
   uint64_t held_since_ms = 0;
+  uint64_t turn = 0;               // positions
+  std::unique_ptr<request> again;  // over a cluster
   std::string channel;
   std::string nonce;                  // relay: its message's
   std::vector<std::string> channels;  // audit, sweep
@@ -99,6 +120,8 @@ struct wanted {
 struct server {
   redis_broker* owner = nullptr;
   uint32_t index = 0;
+  uint32_t partitions = 0;  // that it has
+  uint64_t named_ms = 0;    // cluster: when a redirection named it last
   redis_conn* commands = nullptr;
   redis_conn* messages = nullptr;
   std::string digests[static_cast<uint32_t>(redis_script::kCount)];  // of the loaded scripts
@@ -106,8 +129,8 @@ struct server {
   bool has_commands = false, has_messages = false;
   std::deque<wanted> wants;
   std::deque<uint64_t> confirmations;  // of the commands that are sent, in their order
-  uint32_t audits = 0, repairs = 0;    // under way
   bool must_audit = false;
+  bool is_greeted = false;  // suitable; waits for the cluster's layout to be known
   std::string why;          // it is not used; empty while it is
   uint64_t refused_ms = 0;  // when we refused it: it is asked again later; 0: not refused
 };
@@ -116,6 +139,23 @@ struct server {
 struct sweep {
   std::string identity;
   uint32_t partition = 0;
+};
+
+inline constexpr uint16_t kHopsMax = 4;  // beyond it only the clock tries again
+
+// Where a partition is. Over a cluster its calls are counted; one that is redirected waits, with
+// all behind it, until those under way are answered: then the first goes alone, and when it is
+// answered the others follow. So they keep their order.
+struct partition_state {
+  server* at = nullptr;
+  server* asking = nullptr;  // ASK: the next one goes there, once
+  uint16_t slot = 0;
+  uint16_t hops = 0;       // redirections since the last answer
+  uint32_t out = 0;        // calls under way
+  bool is_moving = false;  // some wait
+  bool is_probing = false;
+  uint64_t moved_ms = 0;  // the last redirection
+  std::vector<op*> waiting;
 };
 
 struct broker_timer : core::timer {
@@ -158,7 +198,11 @@ class redis_broker final : public broker {
   void on_commands_ready(server* s) noexcept;
   void on_commands_lost(server* s, std::string_view why) noexcept;
   void on_messages_ready(server* s) noexcept;
-  void on_messages_lost(server* s, std::string_view why) noexcept;
+  void on_messages_lost(server* s, bool was_ready, std::string_view why) noexcept;
+  void on_map(const redis_slot_map& m) noexcept;
+  void on_no_map(std::string_view why) noexcept;
+  void on_refused(server* s, std::string_view pubsub, std::string_view error) noexcept;
+  void on_slot_left(server* s, std::string_view pubsub) noexcept;
   void on_master(const redis_endpoint& master) noexcept;
   void on_no_master(std::string_view why) noexcept;
   void on_layout(server* s, core::err rc, const redis_reply* r) noexcept;
@@ -175,12 +219,12 @@ class redis_broker final : public broker {
   void op_free(op* o) noexcept;
   core::err started(op* o, core::err rc) noexcept;  // what was refused is not waited for
   uint32_t partition_of(std::string_view channel) const noexcept;
-  server* server_at(uint32_t partition) noexcept;
-  server* server_of(std::string_view channel) noexcept;
   std::string key(char kind, const std::string& channel) const;
+  std::string shared_name(std::string_view what) const;  // of no partition
   std::string partition_key(uint32_t partition, char kind, std::string_view rest = {}) const;
-  core::err call(server* s, redis_script script, const std::vector<std::string>& keys,
-                 const std::vector<std::string>& arguments, op* o) noexcept;
+  void finish(op* o, core::err rc, const redis_reply& r) noexcept;
+  bool is_cluster() const noexcept { return cluster_ != nullptr; }
+  const char* publish_verb() const noexcept { return is_cluster() ? "SPUBLISH" : "PUBLISH"; }
   void tick_later() noexcept;
   std::string epoch_candidate() noexcept;
 
@@ -193,7 +237,35 @@ class redis_broker final : public broker {
   void note_ready() noexcept;
   void refuse(server* s, std::string&& why) noexcept;
   std::string layout_of(const server* s) const;
+  void ask_layout(server* s) noexcept;
   void load_scripts(server* s) noexcept;
+
+  // redis_route.cc
+  server* server_at(uint32_t partition) noexcept { return partitions_[partition].at; }
+  server* server_of(std::string_view channel) noexcept { return server_at(partition_of(channel)); }
+  core::err call(uint32_t partition, redis_script script, const std::vector<std::string>& keys,
+                 const std::vector<std::string>& arguments, op* o) noexcept;
+  core::err command(uint32_t partition, std::vector<std::string>&& words, op* o) noexcept;
+  void tell_server(uint32_t partition, const std::vector<std::string>& words) noexcept;
+  core::err submit(std::unique_ptr<request> r, op* o) noexcept;
+  core::err transmit(server* s, redis_script script, const std::vector<std::string>& keys,
+                     const std::vector<std::string>& arguments, op* o) noexcept;
+  core::err transmit(server* s, op* o) noexcept;
+  bool redirected(op* o, std::string_view error) noexcept;
+  void wait_behind(op* o) noexcept;
+  void move_on(uint32_t p) noexcept;
+  void flush(uint32_t p) noexcept;
+  void move_all_on() noexcept;
+  void give_up(op* o) noexcept;
+
+  // redis_follow.cc
+  server* server_for(const redis_endpoint& at) noexcept;
+  void remove_server(size_t i) noexcept;
+  void note_moved(uint32_t p, const redis_endpoint& to) noexcept;
+  void assign(const std::vector<std::pair<uint32_t, server*>>& moves) noexcept;
+  void want_again() noexcept;
+  void note_peers() noexcept;
+  void noted(op* o, core::err rc, const redis_reply& r) noexcept;
 
   // redis_publish.cc
   core::err relay(publish_request&& r, publish_cb cb, void* user) noexcept;
@@ -218,6 +290,7 @@ class redis_broker final : public broker {
 
   // redis_repair.cc
   void audit(server* s) noexcept;
+  void away_all(server* s) noexcept;
   void audited(op* o, core::err rc, const redis_reply& r) noexcept;
   void lose(const std::string& channel, uint64_t id) noexcept;
   void repair(subscription* s) noexcept;
@@ -255,6 +328,19 @@ class redis_broker final : public broker {
   void* const user_;
   std::vector<std::unique_ptr<server>> servers_;
   redis_sentinel* sentinel_ = nullptr;  // names the one server
+  redis_cluster* cluster_ = nullptr;    // says which server has which slot
+  server nowhere_;                      // has the partitions whose server is not known
+  std::vector<partition_state> partitions_;
+  std::vector<std::string> tags_;      // of the keys of each
+  std::vector<uint32_t> moving_;       // partitions with calls that wait
+  uint32_t waiting_ = 0;               // those calls
+  uint32_t audits_ = 0, repairs_ = 0;  // under way
+  uint64_t next_request_ = 1, next_turn_ = 1;
+  uint64_t want_again_ms_ = 0;  // 0: nothing is out
+  bool is_layout_known_ = false;
+  bool must_note_peers_ = false;
+  bool is_control_out_ = false;
+  uint64_t peers_due_ms_ = 0;
   std::unordered_map<std::string, std::unique_ptr<subscription>> subscriptions_;
   std::unordered_map<std::string, op*> relays_;  // by nonce: wait for their message
   op* ops_ = nullptr;

@@ -54,7 +54,7 @@ class redis_lists final : public store::store {
 core::err redis_broker::list_call(const std::string& who, redis_script script,
                                   const std::vector<std::string>& arguments, op* o) noexcept {
   const std::vector<std::string> keys = {key('l', who)};
-  return started(o, call(server_of(who), script, keys, arguments, o));
+  return started(o, call(partition_of(who), script, keys, arguments, o));
 }
 
 core::err redis_broker::list_add(const std::vector<std::string>& users, const std::string& channel,
@@ -139,7 +139,7 @@ void redis_broker::list_names(op* o, core::err rc, const redis_reply& r) noexcep
                                            key('m', channel), key('s', channel)};
     const std::string marker = std::to_string(all->result.channels[i].read_offset);
     const core::err sent =
-        started(each, call(server_of(channel), redis_script::end, keys, {marker}, each));
+        started(each, call(partition_of(channel), redis_script::end, keys, {marker}, each));
     if (sent == core::err::ok)
       ++all->waiting;
     else

@@ -73,7 +73,7 @@ void redis_broker::add_entry(const std::string& channel, const presence_entry* e
                                          partition_key(p, 'n', identity_), partition_key(p, 'f')};
   const std::vector<std::string> arguments = {identity_, o->nonce, make_entry(identity_, e),
                                               channel};
-  if (started(o, call(s, redis_script::enter, keys, arguments, o)) != core::err::ok)
+  if (started(o, call(p, redis_script::enter, keys, arguments, o)) != core::err::ok)
     must_renew_ = true;  // when there is room
 }
 
@@ -82,7 +82,11 @@ void redis_broker::added(op* o, core::err rc, const redis_reply& r) noexcept {
   const std::string channel = std::move(o->channel), client = std::move(o->nonce);
   const uint64_t incarnation = o->number;
   op_free(o);
-  if (rc != core::err::ok || incarnation != incarnation_) return;
+  if (rc != core::err::ok) {
+    must_renew_ = true;  // also a removal
+    return;
+  }
+  if (incarnation != incarnation_) return;
   if (r.text == "fenced") return new_identity();
   const presence_entry* e = presence_.find(channel, client);
   if (r.text != "new" || e == nullptr || !e->has_join_leave || !e->is_announced) {
@@ -111,7 +115,7 @@ void redis_broker::presence_remove(const std::string& channel, std::string_view 
       partition_key(p, 'n', identity_), partition_key(p, 'v', channel)};
   const std::vector<std::string> arguments = {identity_, who, channel,
                                               presence_.has(channel) ? "0" : "1"};
-  if (started(o, call(s, redis_script::leave, keys, arguments, o)) != core::err::ok)
+  if (started(o, call(p, redis_script::leave, keys, arguments, o)) != core::err::ok)
     must_renew_ = true;
 }
 
@@ -122,8 +126,8 @@ core::err redis_broker::presence(const std::string& channel, uint32_t limit, pre
   o->on_members = cb;
   o->limit = limit;
   const std::vector<std::string> keys = {key('p', channel)};
-  return started(o,
-                 call(server_of(channel), redis_script::members, keys, {std::to_string(limit)}, o));
+  return started(
+      o, call(partition_of(channel), redis_script::members, keys, {std::to_string(limit)}, o));
 }
 
 void redis_broker::members_read(op* o, core::err rc, const redis_reply& r) noexcept {
@@ -148,7 +152,7 @@ core::err redis_broker::presence_stats(const std::string& channel, counts_cb cb,
   op* o = op_new(&redis_broker::counts_read, channel, user);
   o->on_counts = cb;
   const std::vector<std::string> keys = {key('p', channel), key('u', channel), key('v', channel)};
-  return started(o, call(server_of(channel), redis_script::counts, keys, {}, o));
+  return started(o, call(partition_of(channel), redis_script::counts, keys, {}, o));
 }
 
 void redis_broker::counts_read(op* o, core::err rc, const redis_reply& r) noexcept {
@@ -185,23 +189,18 @@ void redis_broker::new_identity() noexcept {
   presence_.each(
       [&](const std::string& channel, const presence_entry* e) { all.emplace_back(channel, e); });
   for (const auto& [channel, e] : all) add_entry(channel, e);
-  server* s = servers_.front().get();
-  if (old.empty() || !s->has_commands) return;
-  const std::string leases = options_.prefix + ":leases";
-  const std::string_view words[] = {"ZADD", leases, "0", old};
-  (void)redis_conn_command(s->commands, words, nullptr, nullptr);
+  if (!old.empty()) tell_server(0, {"ZADD", shared_name("leases"), "0", old});
 }
 
 void redis_broker::refresh_lease() noexcept {
-  server* s = servers_.front().get();
   lease_due_ms_ = core::loop_now_ms(home_) + kRetryMs;
-  if (!s->has_commands || identity_.empty()) return;
+  if (!server_at(0)->has_commands || identity_.empty()) return;
   if (must_renew_ || (is_lapsed() && !is_lease_asked_)) return new_identity();
   op* o = op_new(&redis_broker::refreshed, "", nullptr);
   o->nonce = identity_;
   o->held_since_ms = core::loop_now_ms(home_);
-  const std::vector<std::string> keys = {options_.prefix + ":leases"};
-  if (started(o, call(s, redis_script::lease, keys, {identity_, std::to_string(options_.lease_ms)},
+  const std::vector<std::string> keys = {shared_name("leases")};
+  if (started(o, call(0, redis_script::lease, keys, {identity_, std::to_string(options_.lease_ms)},
                       o)) != core::err::ok)
     return;
   is_lease_asked_ = true;
@@ -238,20 +237,12 @@ void redis_broker::refreshed(op* o, core::err rc, const redis_reply& r) noexcept
 void redis_broker::claim(const std::string& identity) noexcept {
   for (const sweep& s : sweeps_)
     if (s.identity == identity) return;
-  server* s = servers_.front().get();
   op* o = op_new(&redis_broker::claimed, identity, nullptr);
-  o->at = s;
-  const std::string name = options_.prefix + ":sweep:" + identity;
   // A sweeper that dies is followed by another one.
-  const std::string ms = std::to_string(options_.lease_ms);
-  const std::string_view words[] = {"SET", name, identity_, "NX", "PX", ms};
-  (void)started(o, redis_conn_command(
-                       s->commands, words,
-                       [](void* which, core::err rc, const redis_reply* r) noexcept {
-                         op* self = static_cast<op*>(which);
-                         self->owner->on_answer(self, rc, r);
-                       },
-                       o));
+  (void)started(o, command(0,
+                           {"SET", shared_name("sweep:" + identity), identity_, "NX", "PX",
+                            std::to_string(options_.lease_ms)},
+                           o));
 }
 
 void redis_broker::claimed(op* o, core::err rc, const redis_reply& r) noexcept {
@@ -266,11 +257,8 @@ void redis_broker::sweep_on() noexcept {
   is_sweeping_ = !sweeps_.empty();
   if (sweeps_.empty()) return;
   sweep* now = &sweeps_.front();
-  server* first = servers_.front().get();
   if (now->partition == options_.partitions) {
-    const std::string leases = options_.prefix + ":leases";
-    const std::string_view words[] = {"ZREM", leases, now->identity};
-    if (first->has_commands) (void)redis_conn_command(first->commands, words, nullptr, nullptr);
+    tell_server(0, {"ZREM", shared_name("leases"), now->identity});
     core::log_info("a dead member's presence is taken out", {{"identity", now->identity}});
     sweeps_.pop_front();
     return sweep_on();
@@ -279,8 +267,8 @@ void redis_broker::sweep_on() noexcept {
   o->partition = now->partition;
   const std::vector<std::string> keys = {partition_key(now->partition, 'f'),
                                          partition_key(now->partition, 'n', now->identity)};
-  if (started(o, call(server_at(now->partition), redis_script::sweep_list, keys, {now->identity},
-                      o)) != core::err::ok)
+  if (started(o, call(now->partition, redis_script::sweep_list, keys, {now->identity}, o)) !=
+      core::err::ok)
     sweep_fails();
 }
 
@@ -317,7 +305,7 @@ void redis_broker::sweep_channel(op* o) noexcept {
   const std::vector<std::string> keys = {
       partition_key(o->partition, 'p', channel), partition_key(o->partition, 'u', channel),
       partition_key(o->partition, 'n', identity), partition_key(o->partition, 'v', channel)};
-  if (started(o, call(server_at(o->partition), redis_script::sweep, keys,
+  if (started(o, call(o->partition, redis_script::sweep, keys,
                       {identity, std::to_string(o->number), channel}, o)) != core::err::ok)
     sweep_fails();
 }

@@ -32,7 +32,7 @@ core::err redis_broker::publish(publish_request&& r, publish_cb cb, void* user) 
   std::vector<std::string> keys = {partition_key(partition_of(r.channel), 'g'), key('m', r.channel),
                                    key('s', r.channel), key('b', r.channel), key('e', r.channel)};
   if (!r.key_scope.empty()) keys.push_back(key('k', r.channel) + "|" + r.key_scope);
-  const std::vector<std::string> arguments = {"PUBLISH",
+  const std::vector<std::string> arguments = {publish_verb(),
                                               key('c', r.channel),
                                               std::move(head),
                                               kNoNonce,
@@ -46,7 +46,7 @@ core::err redis_broker::publish(publish_request&& r, publish_cb cb, void* user) 
                                               std::to_string(r.key_ttl_ms),
                                               std::to_string(r.refers),
                                               r.is_delete ? "1" : "0"};
-  return started(o, call(server_of(r.channel), redis_script::publish, keys, arguments, o));
+  return started(o, call(partition_of(r.channel), redis_script::publish, keys, arguments, o));
 }
 
 void redis_broker::published(op* o, core::err rc, const redis_reply& r) noexcept {
@@ -84,8 +84,8 @@ void redis_broker::answer_publish(op* o) noexcept {
 
 // Messages without a place: a plain PUBLISH, and the answer waits for the message if it comes here.
 core::err redis_broker::relay(publish_request&& r, publish_cb cb, void* user) noexcept {
-  server* s = server_of(r.channel);
-  if (!s->has_commands) return core::err::unavailable;
+  const uint32_t p = partition_of(r.channel);
+  if (!server_at(p)->has_commands) return core::err::unavailable;
   push_template push;
   events_->make_push(user_, r, &push);
   const envelope_kind kind = r.kind == event_kind::join    ? envelope_kind::join
@@ -93,7 +93,6 @@ core::err redis_broker::relay(publish_request&& r, publish_cb cb, void* user) no
                                                            : envelope_kind::publication;
   op* o = op_new(&redis_broker::relayed, r.channel, user);
   o->on_publish = cb;
-  o->at = s;
   const int64_t now_ms = options_.clock->wall_ms();
   o->result.time_ms = kind == envelope_kind::publication ? now_ms : 0;
   char digits[9] = "00000000";
@@ -102,18 +101,10 @@ core::err redis_broker::relay(publish_request&& r, publish_cb cb, void* user) no
   std::string head, bytes;
   envelope_head(&head, kind, r.user, 0, push);
   envelope_finish(&bytes, head, o->nonce, r.user, push, now_ms);
-  const std::string to = key('c', r.channel);
-  const std::string_view words[] = {"PUBLISH", to, bytes};
   const auto found = subscriptions_.find(r.channel);
   if (found != subscriptions_.end() && found->second->state == sub_state::live)
     relays_[o->nonce] = o;
-  const core::err rc = redis_conn_command(
-      s->commands, words,
-      [](void* which, core::err done, const redis_reply* reply) noexcept {
-        op* self = static_cast<op*>(which);
-        self->owner->on_answer(self, done, reply);
-      },
-      o);
+  const core::err rc = command(p, {publish_verb(), key('c', r.channel), std::move(bytes)}, o);
   if (rc != core::err::ok) relays_.erase(o->nonce);
   return started(o, rc);
 }
@@ -164,7 +155,7 @@ core::err redis_broker::history(store::read_request&& r, store::read_cb cb, void
   const std::vector<std::string> arguments = {
       std::to_string(r.since),     r.is_reverse ? "1" : "0",        std::to_string(r.limit),
       std::to_string(r.bytes_max), std::to_string(r.keep.size_max), std::to_string(r.keep.ttl_ms)};
-  return started(o, call(server_of(r.channel), redis_script::read, keys, arguments, o));
+  return started(o, call(partition_of(r.channel), redis_script::read, keys, arguments, o));
 }
 
 void redis_broker::read(op* o, core::err rc, const redis_reply& r) noexcept {
@@ -197,8 +188,8 @@ core::err redis_broker::remove_history(const std::string& channel, store::done_c
   const std::vector<std::string> keys = {partition_key(partition_of(channel), 'g'),
                                          key('m', channel), key('s', channel), key('b', channel),
                                          key('e', channel)};
-  const std::vector<std::string> arguments = {"PUBLISH", key('c', channel), bytes};
-  return started(o, call(server_of(channel), redis_script::remove, keys, arguments, o));
+  const std::vector<std::string> arguments = {publish_verb(), key('c', channel), bytes};
+  return started(o, call(partition_of(channel), redis_script::remove, keys, arguments, o));
 }
 
 void redis_broker::removed(op* o, core::err rc, const redis_reply&) noexcept {

@@ -14,11 +14,16 @@ if g[1] ~= ARGV[1] or g[2] ~= ARGV[2] then
   if not string.find(info, 'run_id:' .. ARGV[1], 1, true) or not string.find(info, 'master_replid:' .. ARGV[2], 1, true) then
     return redis.error_reply('STALE the server is not what it was at the handshake')
   end
-  local base = now * 16
-  if not g[1] and ARGV[4] ~= '' then base = tonumber(ARGV[4]) end
-  if g[4] then base = math.max(base, g[4] + 1048576) end
-  g = {ARGV[1], ARGV[2], ARGV[3], text(base)}
-  redis.call('HSET', KEYS[1], 'run', g[1], 'repl', g[2], 'epoch', g[3], 'base', g[4])
+  if g[1] and redis.call('HEXISTS', KEYS[1], 'peer:' .. ARGV[1] .. ':' .. ARGV[2]) == 1 then
+    redis.call('HSET', KEYS[1], 'run', ARGV[1], 'repl', ARGV[2])
+  else
+    local base = now * 16
+    if not g[1] and ARGV[4] ~= '' then base = tonumber(ARGV[4]) end
+    if g[4] then base = math.max(base, g[4] + 1048576) end
+    g = {ARGV[1], ARGV[2], ARGV[3], text(base)}
+    redis.call('DEL', KEYS[1])
+    redis.call('HSET', KEYS[1], 'run', g[1], 'repl', g[2], 'epoch', g[3], 'base', g[4])
+  end
 end
 local function position(key)
   local m = redis.call('HMGET', key, 'top', 'epoch', 'floor')
@@ -310,6 +315,21 @@ if page[1] == '0' then redis.call('SREM', KEYS[3], ARGV[3]) end
 return out
 )";
 
+// Those that are gone go when there are too many.
+constexpr char kPeers[] = R"(
+local known = {}
+for n = 5, #ARGV do
+  known['peer:' .. ARGV[n]] = true
+  redis.call('HSET', KEYS[1], 'peer:' .. ARGV[n], '')
+end
+if redis.call('HLEN', KEYS[1]) > 256 + #ARGV then
+  for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    if string.sub(field, 1, 5) == 'peer:' and not known[field] then redis.call('HDEL', KEYS[1], field) end
+  end
+end
+return 'ok'
+)";
+
 constexpr char kListAdd[] = "return redis.call('HSETNX', KEYS[1], ARGV[1], '0')";
 constexpr char kListRemove[] = "return redis.call('HDEL', KEYS[1], ARGV[1])";
 constexpr char kListMark[] = R"(
@@ -322,7 +342,7 @@ constexpr char kListRead[] = "return redis.call('HGETALL', KEYS[1])";
 }  // namespace
 
 bool redis_script_has_generation(redis_script s) noexcept {
-  return s <= redis_script::remove;
+  return s <= redis_script::remove || s == redis_script::peers;
 }
 
 std::string redis_script_text(redis_script s) {
@@ -359,6 +379,8 @@ std::string redis_script_text(redis_script s) {
       return kListMark;
     case redis_script::list_read:
       return kListRead;
+    case redis_script::peers:
+      return std::string(kPrelude) + kPeers;
     case redis_script::kCount:
       break;
   }
@@ -375,10 +397,10 @@ uint32_t redis_partition(std::string_view channel, uint32_t partitions) noexcept
   return static_cast<uint32_t>((hash ^ (hash >> 32)) % partitions);
 }
 
-std::string redis_key(std::string_view prefix, uint32_t partition, char kind,
+std::string redis_key(std::string_view prefix, std::string_view tag, char kind,
                       std::string_view channel) {
   std::string key(prefix);
-  key += ":{" + std::to_string(partition) + "}:" + kind;
+  key.append(":{").append(tag).append("}:") += kind;
   if (!channel.empty()) key.append(":").append(channel);
   return key;
 }

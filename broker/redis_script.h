@@ -1,7 +1,8 @@
 // The scripts that a Redis server runs, each atomic in one partition, and the names of its keys.
 //
 // Keys of a partition p (all share the hash tag {p}, so one slot of a cluster has them):
-//   P:{p}:g            generation: run, repl (the server that began it), epoch, base
+//   P:{p}:g            generation: run, repl (the server that began it), epoch, base, and
+//                      peer:RUN:REPL for each other master that was there beside that server
 //   P:{p}:m:CHANNEL    meta: top, epoch, floor (the top when that epoch began)
 //   P:{p}:s:CHANNEL    stream: id OFFSET-0, field e: the envelope
 //   P:{p}:b:CHANNEL    blanked: offset -> envelope, for what a delete has taken out of the stream
@@ -13,8 +14,10 @@
 //   P:{p}:f            identities whose entries have been taken out: they write no more
 //   P:{p}:l:USER       channels of a user, in the user's partition: channel -> read marker
 //   P:{p}:v:CHANNEL    when the last client left a channel that begins with '#'; with expiry
-// without a partition: P:leases (sorted set: identity -> when it ends, ms), P:sweep:IDENTITY
-// and the Pub/Sub channels P:{p}:c:CHANNEL and P:control.
+// without a partition: P:leases (sorted set: identity -> when it ends, ms), P:sweep:IDENTITY,
+// P:layout, and the Pub/Sub channels P:{p}:c:CHANNEL and P:control. In a cluster, {p} is the
+// partition's tag (redis_slots.h), those of no partition have partition 0's behind the P, and
+// Pub/Sub is sharded.
 //
 // Generation: the first script that runs on a server which is not the one that began the
 // partition's generation (restarted, promoted: its last writes may be gone) begins a new one, with
@@ -22,6 +25,11 @@
 // Unix time, and for a channel whose meta is there at least 2^20 above its top. So an offset is
 // given twice only if a channel got more than 16,000 publications a second over its whole
 // life, or the server's clock went back and its data was lost as well.
+//
+// A partition whose slot has moved to another master of a cluster has lost nothing: its generation
+// goes on there. It says so itself: `peer` names masters by what changes with every restart and
+// promotion, and was written while the generation's server was still the owner. So a peer has
+// neither restarted nor been promoted since, and can have got the keys by their migration only.
 #pragma once
 
 #include <cstdint>
@@ -47,6 +55,7 @@ enum class redis_script : uint8_t {
   list_remove,
   list_mark,
   list_read,
+  peers,
   kCount
 };
 
@@ -61,6 +70,7 @@ std::string redis_script_text(redis_script s);
 // positions KEYS g m…; ARGV run repl epoch base -> {top, epoch, top, epoch …}
 // end       KEYS g m s; ARGV run repl epoch base | marker -> {top, epoch, unread, [envelope]}
 // remove    KEYS g m s b e; ARGV run repl epoch base | command channel envelope -> "ok"
+// peers     KEYS g; ARGV run repl epoch base | RUN:REPL … -> "ok"
 // Presence; no generation:
 // enter      KEYS p u n f; ARGV identity client entry channel -> "new" | "known" | "fenced"
 // leave      KEYS p u n v; ARGV identity client channel is_last -> 0 or 1
@@ -81,7 +91,7 @@ bool redis_script_has_generation(redis_script s) noexcept;
 
 uint32_t redis_partition(std::string_view channel, uint32_t partitions) noexcept;
 // kind: one of the letters above.
-std::string redis_key(std::string_view prefix, uint32_t partition, char kind,
+std::string redis_key(std::string_view prefix, std::string_view tag, char kind,
                       std::string_view channel = {});
 // The channel's name in a Pub/Sub channel of ours; "" when it is not one.
 std::string_view redis_channel_of(std::string_view prefix, std::string_view pubsub) noexcept;

@@ -30,7 +30,7 @@ constexpr redis_conn_events kMessageEvents = {
         },
     .on_down =
         [](void* user, redis_conn*, bool was_ready, std::string_view why) noexcept {
-          if (was_ready) server_from(user)->owner->on_messages_lost(server_from(user), why);
+          server_from(user)->owner->on_messages_lost(server_from(user), was_ready, why);
         },
     .on_message =
         [](void* user, redis_conn*, redis_sub, std::string_view channel,
@@ -42,17 +42,16 @@ constexpr redis_conn_events kMessageEvents = {
           server_from(user)->owner->on_confirmed(server_from(user), channel, true);
         },
     .on_unsubscribed =
-        [](void* user, redis_conn*, redis_sub, std::string_view channel, bool) noexcept {
-          server_from(user)->owner->on_confirmed(server_from(user), channel, false);
+        [](void* user, redis_conn*, redis_sub, std::string_view channel, bool is_asked) noexcept {
+          if (is_asked)
+            server_from(user)->owner->on_confirmed(server_from(user), channel, false);
+          else
+            server_from(user)->owner->on_slot_left(server_from(user), channel);
         },
     .on_refused =
         [](void* user, redis_conn*, redis_sub, std::string_view channel,
            std::string_view error) noexcept {
-          static core::log_limit once;
-          if (core::log_limit_pass(&once, 1000))
-            core::log_error("redis refuses a subscription",
-                            {{"channel", channel}, {"error", error}});
-          server_from(user)->owner->on_confirmed(server_from(user), channel, false);
+          server_from(user)->owner->on_refused(server_from(user), channel, error);
         },
     .on_room =
         [](void* user, redis_conn*) noexcept {
@@ -77,6 +76,14 @@ constexpr redis_sentinel_events kSentinelEvents = {
           static_cast<redis_broker*>(user)->on_no_master(why);
         }};
 
+constexpr redis_cluster_events kClusterEvents = {
+    .on_map = [](void* user, redis_cluster*,
+                 const redis_slot_map& m) noexcept { static_cast<redis_broker*>(user)->on_map(m); },
+    .on_down =
+        [](void* user, redis_cluster*, std::string_view why) noexcept {
+          static_cast<redis_broker*>(user)->on_no_map(why);
+        }};
+
 }  // namespace
 
 redis_conn_options redis_broker::connection_options() const {
@@ -89,14 +96,21 @@ redis_conn_options redis_broker::connection_options() const {
   return to;
 }
 
-// The servers of the URL, or one that Sentinels name.
+// The servers of the URL, one that Sentinels name, or those that a cluster's map will name.
 void redis_broker::open_servers() noexcept {
+  nowhere_.partitions = options_.partitions;
+  if (options_.url->topology == redis_topology::cluster) {
+    cluster_ = redis_cluster_open(connection_options(), home_, &kClusterEvents, this);
+    return;
+  }
   if (options_.url->topology == redis_topology::sentinel) {
     add_server();
     sentinel_ = redis_sentinel_open(connection_options(), home_, &kSentinelEvents, this);
-    return;
+  } else {
+    for (const redis_endpoint& at : options_.url->servers) connect(add_server(), at);
   }
-  for (const redis_endpoint& at : options_.url->servers) connect(add_server(), at);
+  for (uint32_t p = 0; p < options_.partitions; ++p)
+    partitions_[p].at = servers_[p % servers_.size()].get();
 }
 
 server* redis_broker::add_server() noexcept {
@@ -123,6 +137,7 @@ void redis_broker::connect(server* s, const redis_endpoint& at) noexcept {
 
 void redis_broker::close_servers() noexcept {
   if (sentinel_ != nullptr) redis_sentinel_close(std::exchange(sentinel_, nullptr));
+  if (cluster_ != nullptr) redis_cluster_close(std::exchange(cluster_, nullptr));
   for (auto& s : servers_) {
     if (s->commands == nullptr) continue;
     redis_conn_close(s->commands);
@@ -144,24 +159,30 @@ void redis_broker::on_no_master(std::string_view why) noexcept {
 
 bool redis_broker::is_ready() noexcept {
   if (is_closed_) return false;
-  for (const auto& s : servers_)
-    if (!s->has_commands || !s->has_messages || s->must_audit || s->audits > 0 || s->repairs > 0)
-      return false;
-  return true;
+  if (is_cluster() && nowhere_.partitions > 0) return false;
+  for (const auto& s : servers_) {
+    if (is_cluster() && s->partitions == 0) continue;
+    if (!s->has_commands || !s->has_messages || s->must_audit) return false;
+  }
+  return audits_ == 0 && repairs_ == 0;
 }
 
 std::string redis_broker::why_not_ready() noexcept {
   if (is_closed_) return "closed";
+  if (is_cluster() && nowhere_.partitions > 0)
+    return "redis: " + (nowhere_.why.empty() ? "asking the cluster for its slots" : nowhere_.why);
   for (const auto& s : servers_) {
+    if (is_cluster() && s->partitions == 0) continue;
     const std::string name =
         s->commands == nullptr
             ? "redis: "
             : "redis at " + redis_endpoint_text(redis_conn_at(s->commands)) + ": ";
     if (!s->has_commands || !s->has_messages)
       return name + (s->why.empty() ? "connecting" : s->why);
-    if (s->must_audit || s->audits > 0) return name + "comparing what was missed";
-    if (s->repairs > 0) return name + "reading what was missed";
+    if (s->must_audit) return name + "comparing what was missed";
   }
+  if (audits_ > 0) return "redis: comparing what was missed";
+  if (repairs_ > 0) return "redis: reading what was missed";
   return {};
 }
 
@@ -189,6 +210,7 @@ void redis_broker::refuse(server* s, std::string&& why) noexcept {
 
 // Version 1 of the keys (redis_script.h), partitions, which server of how many.
 std::string redis_broker::layout_of(const server* s) const {
+  if (is_cluster()) return "1 " + std::to_string(options_.partitions) + " cluster";
   return "1 " + std::to_string(options_.partitions) + " " + std::to_string(s->index) + "/" +
          std::to_string(servers_.size());
 }
@@ -197,8 +219,10 @@ std::string redis_broker::layout_of(const server* s) const {
 void redis_broker::on_commands_ready(server* s) noexcept {
   const redis_server_info& about = redis_conn_info(s->commands);
   s->refused_ms = 0;
-  if (about.mode == "cluster") {
-    refuse(s, "it is a node of a Redis Cluster: the URL would be redis-cluster://HOST:PORT");
+  if ((about.mode == "cluster") != is_cluster()) {
+    refuse(s, is_cluster() ? "it is no node of a Redis Cluster"
+                           : "it is a node of a Redis Cluster: the URL would be "
+                             "redis-cluster://HOST:PORT");
     return;
   }
   if (about.maxmemory > 0 && !about.maxmemory_policy.empty() &&
@@ -215,7 +239,13 @@ void redis_broker::on_commands_ready(server* s) noexcept {
           "lost, and clients are told so",
           {{"server", redis_endpoint_text(redis_conn_at(s->commands))}});
   }
-  const std::string name = options_.prefix + ":layout";
+  s->is_greeted = true;
+  if (is_layout_known_) return load_scripts(s);
+  if (!is_cluster() || server_at(0) == s) ask_layout(s);  // the others of a cluster wait
+}
+
+void redis_broker::ask_layout(server* s) noexcept {
+  const std::string name = shared_name("layout");
   const std::string mine = layout_of(s);
   const std::string_view words[] = {"SET", name, mine, "NX", "GET"};
   (void)redis_conn_command(s->commands, words, layout_read, s);
@@ -224,7 +254,17 @@ void redis_broker::on_commands_ready(server* s) noexcept {
 void redis_broker::on_layout(server* s, core::err rc, const redis_reply* r) noexcept {
   if (rc != core::err::ok || is_closed_) return;
   const std::string mine = layout_of(s);
-  if (r->type == redis_type::nil || r->text == mine) return load_scripts(s);
+  if (r->type == redis_type::nil || r->text == mine) {
+    if (!is_cluster()) return load_scripts(s);
+    if (is_layout_known_) return;
+    is_layout_known_ = true;
+    for (const auto& each : servers_)
+      if (each->is_greeted) load_scripts(each.get());
+    return;
+  }
+  const redis_redirect to =
+      redis_redirect_read(r->is_error() ? r->text : std::string_view(), redis_conn_at(s->commands));
+  if (is_cluster() && to.kind == redis_redirect_kind::moved) return note_moved(0, to.to);
   refuse(s, r->is_error()
                 ? "it does not take the key " + options_.prefix + ":layout: " + std::string(r->text)
                 : "its keys are laid out as \"" + std::string(r->text.substr(0, 80)) +
@@ -257,8 +297,10 @@ void redis_broker::on_script(server* s, core::err rc, const redis_reply* r) noex
   core::log_info("redis is there", {{"server", redis_endpoint_text(redis_conn_at(s->commands))},
                                     {"version", about.version}});
   presence_connected();
-  s->must_audit = true;
+  away_all(s);
   audit(s);
+  must_note_peers_ = true;
+  if (is_cluster()) move_all_on();
   tick_later();
   note_ready();
 }
@@ -266,10 +308,10 @@ void redis_broker::on_script(server* s, core::err rc, const redis_reply* r) noex
 void redis_broker::on_commands_lost(server* s, std::string_view why) noexcept {
   if (s->has_commands) core::loop_counters(home_)->broker_lost_connections.add();
   if (sentinel_ != nullptr) redis_sentinel_ask(sentinel_);
+  if (cluster_ != nullptr) redis_cluster_ask(cluster_);
   if (s->refused_ms == 0) s->why = why;
-  s->has_commands = false;
+  s->has_commands = s->is_greeted = false;
   note_ready();
-  s->audits = 0;
   static core::log_limit once;
   if (core::log_limit_pass(&once, 1000))
     core::log_warn("redis is away",

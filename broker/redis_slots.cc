@@ -128,6 +128,31 @@ core::err redis_slot_map_read(const redis_reply& r, const redis_endpoint& asked,
   return core::err::ok;
 }
 
+// "ID HOST:PORT@BUS[,NAME] FLAGS MASTER PING PONG EPOCH LINK [SLOTS …]" a line
+void redis_slot_map_add_masters(redis_slot_map* m, std::string_view nodes,
+                                const redis_endpoint& asked) {
+  constexpr size_t kFields = 8;
+  while (!nodes.empty()) {
+    const size_t end = std::min(nodes.find('\n'), nodes.size());
+    std::string_view line = nodes.substr(0, end);
+    nodes.remove_prefix(std::min(end + 1, nodes.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    std::vector<std::string_view> fields;
+    while (!line.empty() && fields.size() <= kFields) {
+      const size_t blank = std::min(line.find(' '), line.size());
+      fields.push_back(line.substr(0, blank));
+      line.remove_prefix(std::min(blank + 1, line.size()));
+    }
+    if (fields.size() != kFields) continue;
+    const std::string_view flags = fields[2];
+    if (flags != "master" && flags != "myself,master") continue;  // failing, or not known yet
+    redis_endpoint e;
+    if (m->nodes.size() < kNodesMax &&
+        read_address(fields[1].substr(0, fields[1].find('@')), asked, &e))
+      (void)node_index(m, e);
+  }
+}
+
 const redis_endpoint* redis_slot_owner(const redis_slot_map& m, uint16_t slot) noexcept {
   if (slot >= m.owner.size() || m.owner[slot] == redis_slot_map::kNoOwner) return nullptr;
   return &m.nodes[m.owner[slot]];

@@ -36,6 +36,9 @@ struct redis_slot_map {
 // its own (empty or "?") gets `asked`'s host. malformed: *out is unchanged.
 core::err redis_slot_map_read(const redis_reply& r, const redis_endpoint& asked,
                               redis_slot_map* out);
+// Adds the masters that have no slots yet, from CLUSTER NODES' text: they may get some.
+void redis_slot_map_add_masters(redis_slot_map* m, std::string_view nodes,
+                                const redis_endpoint& asked);
 const redis_endpoint* redis_slot_owner(const redis_slot_map& m, uint16_t slot) noexcept;  // or null
 // What a MOVED says, before the next CLUSTER SLOTS.
 void redis_slot_map_set(redis_slot_map* m, uint16_t slot, const redis_endpoint& to);

@@ -23,7 +23,7 @@ void redis_broker::send_wants(server* s) noexcept {
       names.push_back(w.pubsub);
     }
     const size_t taken = (is_in ? redis_conn_subscribe : redis_conn_unsubscribe)(
-        s->messages, redis_sub::channel, names);
+        s->messages, is_cluster() ? redis_sub::shard : redis_sub::channel, names);
     for (size_t i = 0; i < taken; ++i) {
       s->confirmations.push_back(s->wants.front().id);
       s->wants.pop_front();
@@ -36,18 +36,21 @@ void redis_broker::on_messages_ready(server* s) noexcept {
   s->has_messages = true;
   if (s->has_commands) s->why.clear();
   s->wants.clear();
-  if (core::loop_index(home_) == 0 && s->index == 0)
-    s->wants.push_back({0, true, options_.prefix + ":control"});
-  for (const auto& [channel, sub] : subscriptions_)
-    if (server_of(channel) == s) s->wants.push_back({sub->id, true, key('c', channel)});
+  if (core::loop_index(home_) == 0 && server_at(0) == s)
+    s->wants.push_back({0, true, shared_name("control")});
+  for (const auto& [channel, sub] : subscriptions_) {
+    if (server_at(sub->partition) != s) continue;
+    sub->is_out = false;
+    s->wants.push_back({sub->id, true, key('c', channel)});
+  }
   s->must_audit = true;
   send_wants(s);
   audit(s);
 }
 
 // A subscribe that has no answer yet fails, the others wait for the connection.
-void redis_broker::on_messages_lost(server* s, std::string_view why) noexcept {
-  core::loop_counters(home_)->broker_lost_connections.add();
+void redis_broker::on_messages_lost(server* s, bool was_ready, std::string_view why) noexcept {
+  if (was_ready) core::loop_counters(home_)->broker_lost_connections.add();
   if (s->why.empty()) s->why = why;
   s->has_messages = false;
   note_ready();
@@ -56,7 +59,7 @@ void redis_broker::on_messages_lost(server* s, std::string_view why) noexcept {
   s->wants.clear();
   std::vector<std::pair<std::string, uint64_t>> mine;
   for (const auto& [channel, sub] : subscriptions_)
-    if (server_of(channel) == s) mine.emplace_back(channel, sub->id);
+    if (server_at(sub->partition) == s) mine.emplace_back(channel, sub->id);
   for (const auto& [channel, id] : mine) {
     subscription* sub = find(channel, id);
     if (sub == nullptr) continue;
@@ -64,6 +67,7 @@ void redis_broker::on_messages_lost(server* s, std::string_view why) noexcept {
       fail_subscribe(sub, core::err::unavailable);
     } else {
       sub->state = sub_state::away;
+      sub->turn = 0;
       give_answers(sub, true);  // nobody waits for a connection; the audit brings the message
     }
     if (is_closed_) return;
@@ -85,6 +89,7 @@ core::err redis_broker::subscribe(const std::string& channel, bool has_history, 
   auto sub = std::make_unique<subscription>();
   sub->id = next_id_++;
   sub->channel = channel;
+  sub->partition = partition_of(channel);
   sub->has_history = has_history;
   sub->cb = cb;
   sub->user = user;
@@ -128,7 +133,7 @@ void redis_broker::fail_subscribe(subscription* s, core::err rc) noexcept {
 core::err redis_broker::ask_position(const std::string& channel, op* o) noexcept {
   const std::vector<std::string> keys = {partition_key(partition_of(channel), 'g'),
                                          key('m', channel)};
-  return started(o, call(server_of(channel), redis_script::positions, keys, {}, o));
+  return started(o, call(partition_of(channel), redis_script::positions, keys, {}, o));
 }
 
 void redis_broker::ask_position(subscription* s) noexcept {
@@ -136,6 +141,7 @@ void redis_broker::ask_position(subscription* s) noexcept {
   op* o = op_new(&redis_broker::positioned, s->channel, nullptr);
   o->subscription = s->id;
   o->on_position = nullptr;
+  o->turn = s->turn = next_turn_++;
   const core::err rc = ask_position(s->channel, o);
   if (rc != core::err::ok) fail_subscribe(s, rc);
 }
@@ -144,13 +150,14 @@ void redis_broker::positioned(op* o, core::err rc, const redis_reply& r) noexcep
   const std::string channel = std::move(o->channel);
   subscription* s = find(channel, o->subscription);
   const position_cb left = o->on_position;
+  const uint64_t turn = o->turn;
   void* user = o->user;
   op_free(o);
   if (rc == core::err::ok && r.count != 2) rc = core::err::io;
   store::position at;
   if (rc == core::err::ok) at = {redis_u64(r.items[0]), std::string(r.items[1].text)};
   if (left != nullptr) return left(user, rc, at);
-  if (s == nullptr || s->cb == nullptr) return;
+  if (s == nullptr || s->cb == nullptr || s->turn != turn) return;
   if (rc != core::err::ok) return fail_subscribe(s, rc);
   s->told = at.offset;
   s->epoch = at.epoch;
@@ -170,10 +177,12 @@ void redis_broker::on_confirmed(server* s, std::string_view pubsub, bool is_in) 
   s->confirmations.pop_front();
   subscription* sub =
       id == 0 ? nullptr : find(std::string(redis_channel_of(options_.prefix, pubsub)), id);
-  if (sub != nullptr && sub->cb != nullptr && sub->state == sub_state::asked) {
-    if (!is_in) {
-      fail_subscribe(sub, core::err::unavailable);
-    } else if (sub->has_history) {
+  if (sub != nullptr && is_in && server_at(sub->partition) == s)
+    partitions_[sub->partition].hops = 0;
+  // It may be wanted elsewhere by now.
+  if (sub != nullptr && sub->cb != nullptr && sub->state == sub_state::asked && is_in &&
+      server_at(sub->partition) == s) {
+    if (sub->has_history) {
       ask_position(sub);
     } else {
       sub->state = sub_state::live;

@@ -106,6 +106,7 @@ struct loop_metrics {
   counter broker_lost_connections;  // that were in use
   counter broker_audits;            // channels whose position was compared after that
   counter broker_repairs;           // reads of a hole
+  counter broker_redirections;      // calls that a cluster's server sent elsewhere or put off
   counter broker_repaired;          // publications that came by a repair
   counter broker_lost;              // channels whose continuity could not be kept
   // http

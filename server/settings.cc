@@ -24,10 +24,7 @@ void make_broker(making* m) {
     if (broker::redis_url_parse(bus, &s->redis, &why) != core::err::ok ||
         broker::redis_url_read_files(&s->redis, &why) != core::err::ok)
       m->problem("broker: " + why);
-    else if (s->redis.topology == broker::redis_topology::cluster)
-      m->problem(
-          "broker: this version speaks to single servers (redis://, rediss://, redis+unix://) and "
-          "by Sentinels (redis-sentinel://), not to a cluster");
+
   } else if (bus != "local") {
     m->problem("broker must be `local` or a URL as redis://HOST:PORT, not \"" +
                bus.substr(0, bus.find(':')) + "\"");

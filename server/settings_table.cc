@@ -93,7 +93,8 @@ core::config_schema make_schema() {
        "local, redis://[USER:PASSWORD@]HOST:PORT",
        "What carries publications between nodes; local is one node. Several servers, with commas: "
        "channels are hashed over them. redis-sentinel://[USER:PASSWORD@]SENTINEL,…/NAME asks "
-       "Sentinels for the master. rediss:// is TLS, redis+unix:///PATH a unix socket.",
+       "Sentinels for the master, redis-cluster://[USER:PASSWORD@]NODE,… is a Redis Cluster. "
+       "rediss:// is TLS, redis+unix:///PATH a unix socket.",
        true},
       {"broker.prefix", "", "PARLEY_BROKER_PREFIX", kText, "parley", 0, 0, "", "",
        "Begins every key in Redis; deployments that share a server differ in it.", false},

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "broker/redis.h"
+#include "tests/broker/redis_cluster_world.h"
 #include "tests/broker/redis_server.h"
 
 namespace broker_test {
@@ -51,8 +52,11 @@ void on_loop(core::loop* home, Fn fn) {
 
 struct redis_world {
   std::vector<std::unique_ptr<broker::redis_server>> servers;
+  std::shared_ptr<broker::redis_cluster_world> cluster;
   broker::redis_url url;
 };
+
+constexpr int kCluster = 0;
 
 broker_setup open_over_redis(core::loop* home, const broker::broker_events* events, void* user,
                              int servers) {
@@ -67,9 +71,17 @@ broker_setup open_over_redis(core::loop* home, const broker::broker_events* even
     all->servers.push_back(std::make_unique<broker::redis_server>());
     url += (i > 0 ? "," : "") + all->servers.back()->socket_path();
   }
+  broker::redis_options o;
+  if (servers == kCluster) {  // one for all tests, each under a prefix of its own
+    static std::shared_ptr<broker::redis_cluster_world> world;
+    static int tests = 0;
+    if (world == nullptr) world = std::make_shared<broker::redis_cluster_world>();
+    all->cluster = world;
+    url = world->url();
+    o.prefix = "test" + std::to_string(++tests);
+  }
   std::string why;
   EXPECT_EQ(broker::redis_url_parse(url, &all->url, &why), core::err::ok) << why;
-  broker::redis_options o;
   o.url = &all->url;
   o.node = "node0001";
   o.first_base = "0";
@@ -93,11 +105,17 @@ broker_setup open_two_redis(const scratch_dir&, core::loop* home,
   return open_over_redis(home, events, user, 2);
 }
 
+broker_setup open_redis_cluster(const scratch_dir&, core::loop* home,
+                                const broker::broker_events* events, void* user) {
+  return open_over_redis(home, events, user, kCluster);
+}
+
 INSTANTIATE_TEST_SUITE_P(all, broker_contract,
                          ::testing::Values(broker_factory{"local_memory", open_local_memory},
                                            broker_factory{"local_sqlite", open_local_sqlite},
                                            broker_factory{"redis", open_redis},
-                                           broker_factory{"two_redis", open_two_redis}),
+                                           broker_factory{"two_redis", open_two_redis},
+                                           broker_factory{"redis_cluster", open_redis_cluster}),
                          [](const auto& factory) { return factory.param.name; });
 
 }  // namespace

@@ -121,8 +121,9 @@ TEST_F(redis_failover_test, follows_there_and_back) {
       EXPECT_TRUE(given.insert(r.offset).second) << r.offset;
     }
     EXPECT_EQ(
-        next->call({"EXISTS", broker::redis_key("parley", broker::redis_partition("room", 128), 's',
-                                                "room")}),
+        next->call({"EXISTS", broker::redis_key(
+                                  "parley", std::to_string(broker::redis_partition("room", 128)),
+                                  's', "room")}),
         "1");
     redis_server* other = next == first_.get() ? second_.get() : first_.get();
     other->call({"REPLICAOF", "127.0.0.1", std::to_string(next->port())});  // as Sentinel will

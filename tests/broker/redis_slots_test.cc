@@ -119,6 +119,30 @@ TEST(redis_slots, reads_the_map) {
   EXPECT_EQ(redis_slot_owner(map, 10), nullptr);
 }
 
+// As Redis 7 writes them: with and without name, replica, failing, in handshake, with slots, new.
+TEST(redis_slots, adds_masters_without_slots) {
+  redis_slot_map map;
+  redis_slot_map_set(&map, 3, {"10.0.0.1", 7000, ""});
+  redis_slot_map_add_masters(&map,
+                             "a 10.0.0.1:7000@17000 master - 0 0 1 connected 0-5460\n"
+                             "b 10.0.0.2:7001@17001,host2 myself,master - 0 0 2 connected\r\n"
+                             "c 10.0.0.3:7002@17002,,shard-id=x slave a 0 0 1 connected\n"
+                             "d 10.0.0.4:7003@17003 master,fail - 0 0 4 disconnected\n"
+                             "e 10.0.0.5:7004@17004 handshake - 0 0 0 connected\n"
+                             "f 10.0.0.6:7005@17005 master - 0 0 5 connected [77->-a]\n"
+                             "g :7006@17006 master - 0 0 6 connected\n"
+                             "h :0@0 master - 0 0 6 connected\n"
+                             "i 10.0.0.7:x@1 master - 0 0 6 connected\n"
+                             "\n"
+                             "master - 0\n"
+                             "j 10.0.0.1:7000@17000 master - 0 0 6 connected",
+                             kAsked);
+  std::string all;
+  for (const redis_endpoint& e : map.nodes) all += redis_endpoint_text(e) + " ";
+  EXPECT_EQ(all, "10.0.0.1:7000 10.0.0.2:7001 10.0.0.9:7006 ");
+  EXPECT_EQ(map.slots_owned, 1u);
+}
+
 TEST(redis_slots, a_wrong_map_changes_nothing) {
   made m;
   const redis_reply bad[] = {

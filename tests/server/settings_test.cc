@@ -161,7 +161,8 @@ TEST_F(settings_test, stores_and_brokers) {
   refused({"--broker", "redis://h:x"}, "broker: ");
   EXPECT_EQ(load({"--broker", "redis-sentinel://h,i/shop"}), core::err::ok) << message_;
   EXPECT_EQ(s_.redis.master_name, "shop");
-  refused({"--broker", "redis-cluster://h"}, "not to a cluster");
+  EXPECT_EQ(load({"--broker", "redis-cluster://h,i"}), core::err::ok) << message_;
+  EXPECT_EQ(s_.redis.topology, broker::redis_topology::cluster);
 }
 
 TEST_F(settings_test, a_store_in_mongodb) {
