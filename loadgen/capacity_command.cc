@@ -17,6 +17,7 @@ struct searching {
   const command_line* c = nullptr;
   scenario asked;  // at factor 1
   engine_options engine;
+  dialect_file speech;
   progress shown;
   capacity_result result;
   clock::time_point end;
@@ -153,6 +154,7 @@ core::err prepare(searching* s, processes* started, std::string* why) {
   schedule plan;
   rc = schedule_make(s->asked, &plan, why);
   if (rc == core::err::ok) rc = setup_engine(c, &s->shown, &s->engine, why);
+  if (rc == core::err::ok) rc = setup_dialect(c, s->asked, &s->speech, &s->engine, why);
   if (rc != core::err::ok) return rc;
   s->result.rate = static_cast<double>(deliveries_of(s->asked, plan)) /
                    std::max(scenario_seconds(s->asked), 1e-3);

@@ -14,6 +14,9 @@ void add_run_options(CLI::App* run, command_line* c) {
   run->add_option("--url", c->url,
                   "ws://HOST:PORT/connection/websocket; HOST is a numeric address or localhost")
       ->required();
+  run->add_option("--dialect", c->dialect,
+                  "What the server speaks: centrifuge, a name of loadgen/dialects, or a FILE.toml")
+      ->capture_default_str();
   run->add_option("--token-hmac-secret", c->hmac_secret,
                   "Signs a token for each connection; without it none is sent");
   run->add_option("--pid", c->pid,

@@ -25,6 +25,7 @@ struct command_line {
   bool has_seed = false, is_quiet = false;
   uint64_t seed = 0;
   double rate_factor = 1, time_factor = 1;
+  std::string dialect = "centrifuge";
   std::string logs = "auto";
   uint32_t logs_mb = 4096;
   std::string ceiling_file = "auto";  // auto, off, or what `ceiling --out` wrote

@@ -43,13 +43,14 @@ bool read_publication(std::string_view line, const dialect_events& events, void*
 }
 
 struct centrifuge final : dialect {
+  centrifuge() noexcept : dialect(dialect_traits{}) {}
   simdjson::dom::parser parser;
   std::string padded;
 
-  std::string_view target() const noexcept override { return "/connection/websocket"; }
-  bool has_offsets() const noexcept override { return true; }
-  bool has_acks() const noexcept override { return true; }
-  char separator() const noexcept override { return '\n'; }
+  void target(std::string* out, const dialect_login&) noexcept override {
+    out->append("/connection/websocket");
+  }
+  std::string_view subprotocol() const noexcept override { return {}; }
 
   static void begin(std::string* out, uint32_t id, std::string_view method) noexcept {
     out->append("{\"id\":");
@@ -67,12 +68,11 @@ struct centrifuge final : dialect {
     out->append("}}");
   }
 
-  void connect(std::string* out, uint32_t id, std::string_view token,
-               std::string_view) noexcept override {
+  void connect(std::string* out, uint32_t id, const dialect_login& who) noexcept override {
     begin(out, id, "connect");
-    if (!token.empty()) {
+    if (!who.token.empty()) {
       out->append("\"token\":");
-      proto::json_string(out, token);
+      proto::json_string(out, who.token);
     }
     out->append("}}");
   }

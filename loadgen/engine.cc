@@ -393,6 +393,14 @@ void say_if_limited(runner* r) {
 void fill_result(runner* r) {
   run_result* out = r->out;
   const world& w = r->all;
+  const dialect_traits& has = w.workers[0]->speech->traits;
+  const auto unjudged = [out](violation_kind k, bool is) {
+    out->is_unjudged[static_cast<size_t>(k)] = is;
+  };
+  unjudged(violation_kind::unacked_history, !has.has_offsets);
+  unjudged(violation_kind::unrecovered, !has.has_offsets);
+  unjudged(violation_kind::stored_twice, !has.has_keys);
+  unjudged(violation_kind::presence, !has.has_presence);
   out->connections = w.plan->peers;
   out->rooms = static_cast<uint32_t>(w.plan->rooms.size());
   out->is_closed_loop = r->asked->arrivals == arrival_kind::window;
@@ -481,6 +489,7 @@ core::err engine_run(const scenario& asked, const schedule& plan, const engine_o
   out->scenario = asked.name;
   out->about = asked.about;
   out->url = o.url;
+  out->dialect = o.speech != nullptr ? o.speech->name : "centrifuge";
   out->seed = asked.seed;
   out->schedule_digest = schedule_digest(plan);
   out->started = utc_now();

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/err.h"
-#include "loadgen/dialect.h"
+#include "loadgen/dialect_file.h"
 #include "loadgen/process.h"
 #include "loadgen/result.h"
 #include "loadgen/scenario.h"
@@ -22,11 +22,11 @@ struct engine_options {
       sources;              // addresses to connect from, in turns; empty: the system's choice
   std::string hmac_secret;  // signs a token for each connection; empty: no tokens
   uint32_t loops = 1;
-  dialect* (*make_dialect)() noexcept = dialect_centrifuge;
-  std::vector<process*> processes;  // that faults may name; borrowed
-  std::string ready_url;            // of a restarted process
-  std::string log_dir;              // of processes' output
-  std::string check_log_dir;        // check_log.h; empty: none are kept
+  const dialect_file* speech = nullptr;  // borrowed; null: the Centrifuge protocol
+  std::vector<process*> processes;       // that faults may name; borrowed
+  std::string ready_url;                 // of a restarted process
+  std::string log_dir;                   // of processes' output
+  std::string check_log_dir;             // check_log.h; empty: none are kept
   uint64_t check_log_bytes_max = 0;
   double ceiling_per_core_s = 0;  // ceiling.h: what a loop can receive a second; 0: not known
   int server_pid = 0;             // 0: the first process's, or not known

@@ -50,10 +50,10 @@ part part_of(std::string_view text) noexcept {
   return p;
 }
 
-std::vector<part> parts_of(std::string_view payload, bool is_binary) {
+std::vector<part> parts_of(std::string_view payload, bool is_whole) {
   std::vector<part> parts;
   if (payload.find(kMarker) == std::string_view::npos) return parts;
-  while (!is_binary) {
+  while (!is_whole) {
     const size_t end = payload.find('\n');
     if (end == std::string_view::npos) break;
     parts.push_back(part_of(payload.substr(0, end)));
@@ -142,7 +142,7 @@ std::string corrupted(const part& p, random_stream* r) {
 struct taken_frame {
   std::string_view whole, head;
   std::vector<part> parts;
-  bool is_binary;
+  bool is_whole;
 };
 
 // False: it cannot be made in this frame.
@@ -159,27 +159,27 @@ bool swap_in(cutter* c, taken_frame* f, size_t at) noexcept {
   if (s->held != nullptr) return false;
   c->replace(f->whole);
   s->held = std::make_unique<held_message>();
-  s->held->bytes = f->is_binary ? f->whole : f->parts[at].text;
+  s->held->bytes = f->is_whole ? f->whole : f->parts[at].text;
   s->held->room = room;
   s->held->frame = s->frames;
-  s->held->is_binary = f->is_binary;
+  s->held->is_whole = f->is_whole;
   ++c->plan->swaps_begun;
   f->parts.erase(f->parts.begin() + static_cast<ptrdiff_t>(at));
-  if (!f->is_binary) write_parts(*c, f->parts);
+  if (!f->is_whole) write_parts(*c, f->parts);
   return false;  // when the next message comes it is
 }
 
 // Does this frame bring the message that the held one waits for? Then they change places.
 bool swap_ends(cutter* c, taken_frame* f) noexcept {
   injured_stream* s = c->s;
-  if (s->held == nullptr || s->held->is_binary != f->is_binary) return false;
+  if (s->held == nullptr || s->held->is_whole != f->is_whole) return false;
   for (size_t i = 0; i < f->parts.size(); ++i) {
     if (!is_load(f->parts[i]) || room_of(f->parts[i]) != s->held->room) continue;
     const std::unique_ptr<held_message> held = std::move(s->held);
     --c->plan->swaps_begun;
     note(c->plan, *s, injury_kind::swap, held->frame);
     c->replace(f->whole);
-    if (f->is_binary) {
+    if (f->is_whole) {
       c->out(c->user, f->whole, 0);
       c->out(c->user, held->bytes, 0);
     } else {
@@ -203,10 +203,10 @@ bool injure(cutter* c, taken_frame* f, const injury& how, size_t at, random_stre
     case injury_kind::drop:
       c->replace(f->whole);
       f->parts.erase(place);
-      if (!f->is_binary) write_parts(*c, f->parts);
+      if (!f->is_whole) write_parts(*c, f->parts);
       return true;
     case injury_kind::duplicate:
-      if (f->is_binary) {
+      if (f->is_whole) {
         c->pass_until(f->whole.data() + f->whole.size());
         c->out(c->user, f->whole, 0);
       } else {
@@ -218,7 +218,7 @@ bool injure(cutter* c, taken_frame* f, const injury& how, size_t at, random_stre
     case injury_kind::corrupt: {
       const std::string other = corrupted(*place, r);
       c->replace(f->whole);
-      if (f->is_binary) {
+      if (f->is_whole) {
         c->out(c->user, std::string(f->head).append(other), 0);
       } else {
         place->text = other;
@@ -254,8 +254,8 @@ void take_frame(cutter* c, const proto::ws_frame_head& h, std::string_view whole
     (void)injured_release(c->plan, c->s, c->out, c->user);
   }
   if (!h.is_fin || (h.opcode != kText && h.opcode != kBinary)) return;  // fragments pass
-  taken_frame f{whole, whole.substr(0, h.size), {}, h.opcode == kBinary};
-  f.parts = parts_of(whole.substr(h.size), f.is_binary);
+  taken_frame f{whole, whole.substr(0, h.size), {}, h.opcode == kBinary || !c->plan->has_lines};
+  f.parts = parts_of(whole.substr(h.size), f.is_whole);
   take_data(c, &f);
 }
 
@@ -359,7 +359,7 @@ bool injured_release(injury_plan* plan, injured_stream* s, injured_out out, void
   const std::unique_ptr<held_message> held = std::move(s->held);
   --plan->swaps_begun;
   const cutter c{plan, s, out, user};
-  if (held->is_binary) {
+  if (held->is_whole) {
     out(user, held->bytes, 0);
   } else {
     write_text(c, held->bytes);

@@ -4,9 +4,10 @@
 //   HTTP answer | frame frame frame ...      frames that carry a load message count, and may be
 //   injured; everything else passes unchanged
 //
-// A load message is a line (text frames) or a whole payload (binary frames) that holds exactly one
-// load marker and is no reply (`{"id":`): then dropping it loses one message and nothing else. An
-// answer other than 101, and a stream that is no WebSocket of a server, pass as they are.
+// A load message is a line (text frames of a protocol that has lines) or else a whole payload that
+// holds exactly one load marker and is no reply (`{"id":`): then dropping it loses one message and
+// nothing else. An answer other than 101, and a stream that is no WebSocket of a server, pass as
+// they are.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +30,7 @@ struct injury_plan {
   std::vector<uint64_t>
       forced_from;  // by kind: when chance has made none before this frame, it is made here
   uint64_t seed = 1;
+  bool has_lines = true;
   uint32_t swaps_begun = 0;  // and not yet ended
   proxy_report report;
 };
@@ -36,10 +38,10 @@ injury_plan injury_plan_make(const std::vector<injury>& kinds, uint64_t seed);
 
 // A message that waits for the next of its room, to change places with it.
 struct held_message {
-  std::string bytes;  // the line, or the whole binary frame
+  std::string bytes;  // the line, or the whole frame
   std::string room;   // run and room as the stamp has them
   uint64_t frame = 0;
-  bool is_binary = false;
+  bool is_whole = false;
 };
 
 struct injured_stream {

@@ -36,6 +36,7 @@ core::err start_proxy(const command_line& c, scenario* asked, engine_options* o,
   p.port = o->port;
   p.latency_ms = c.latency_ms;
   p.seed = asked->seed;
+  p.has_lines = o->speech == nullptr || o->speech->has_lines;
   for (const std::string& text : c.injuries) {
     injury* i = &p.injuries.emplace_back();
     core::err rc = injury_parse(text, i, why);
@@ -115,7 +116,10 @@ int run(const command_line& c) {
     return cannot_run(why);
   progress shown;
   engine_options o;
-  if (setup_engine(c, &shown, &o, &why) != core::err::ok) return cannot_run(why);
+  dialect_file speech;
+  if (setup_engine(c, &shown, &o, &why) != core::err::ok ||
+      setup_dialect(c, asked, &speech, &o, &why) != core::err::ok)
+    return cannot_run(why);
   std::error_code ec;
   std::filesystem::create_directories(c.out_dir, ec);
   if (ec) return cannot_run(c.out_dir + " cannot be made: " + ec.message());
@@ -137,7 +141,6 @@ int run(const command_line& c) {
   proxy_report injected;
   if (between != nullptr) proxy_stop(between, &injected);
   if (rc != core::err::ok) return cannot_run(why);
-  result.dialect = "centrifuge";
   result.tool_version = PARLEY_VERSION;
   const bool is_proof = print_injuries(c, injected, result, &why);
   const int code = write_reports(c, result);

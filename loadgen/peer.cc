@@ -50,22 +50,23 @@ void on_close(void* user, uint16_t code, std::string_view reason) noexcept {
 
 constexpr proto::ws_client_events kWireEvents = {on_message, on_ping, on_close};
 
-// The handshake is done: connect and all subscriptions in one go, as the SDKs do.
-void say_hello(peer* p) noexcept {
-  worker* w = p->home;
-  p->state = peer_state::connecting;
-  std::string token;
-  const world* all = w->all;
-  if (!all->options->hmac_secret.empty())
-    token = proto::token_sign(all->options->hmac_secret, all->users[p->index], {}, {},
-                              core::system_clock()->wall_ms() / 1000, kTokenTtlS);
-  std::string text;
-  w->speech->connect(&text, peer_expect(p, pending_kind::connect, 0, 0, p->dialled_us), token,
-                     all->users[p->index]);
-  peer_send(p, text);
-  for (uint32_t i = 0; i < p->rooms.size(); ++i) {
-    if (p->rooms[i].is_wanted) peer_subscribe(p, i);
-  }
+std::string token_of(const peer* p) {
+  const world* all = p->home->all;
+  if (all->options->hmac_secret.empty()) return {};
+  return proto::token_sign(all->options->hmac_secret, all->users[p->index], {}, {},
+                           core::system_clock()->wall_ms() / 1000, kTokenTtlS);
+}
+
+// Of the upgrade.
+std::string target_of(const peer* p) {
+  const worker* w = p->home;
+  if (!w->all->options->target.empty()) return w->all->options->target;
+  const std::string token = w->speech->traits.is_token_in_target ? token_of(p) : "";
+  dialect_login who{w->all->users[p->index], token, {}};
+  if (!p->rooms.empty()) who.channel = peer_channel(p, 0);
+  std::string target;
+  w->speech->target(&target, who);
+  return target;
 }
 
 void on_data(core::conn* c, char* bytes, uint32_t len) noexcept {
@@ -92,7 +93,8 @@ void on_data(core::conn* c, char* bytes, uint32_t len) noexcept {
       return;
     }
     in = std::string_view(joined).substr(head);
-    say_hello(p);
+    p->state = peer_state::connecting;
+    if (!w->speech->traits.is_greeted) peer_hello(p);
   }
   if (proto::ws_client_feed(&p->wire, in, kMessageBytesMax, &kWireEvents, p) == core::err::ok)
     return;
@@ -119,11 +121,20 @@ void keep_unsent(peer* p) noexcept {
       peer_repeat_later(p, x.kind, x, kPeerRetryUs);
     if (x.kind != pending_kind::publish) continue;
     const membership& m = p->rooms[x.membership];
-    if (peer_group(p, m.room).method == publish_method::send) {
+    if (peer_has_keys(p, m.room)) {
       p->unsent.push_back({x.membership, x.number, x.since_us});
     } else {
       checker_refused(p->home->checks, m.room, m.ordinal, x.number);
     }
+  }
+}
+
+void forget_written(const peer* p) noexcept {
+  worker* w = p->home;
+  for (const written& x : w->last_written) {
+    if (x.by != p || x.at_us + kPeerWrittenUs < w->now_us) continue;
+    const membership& m = p->rooms[x.membership];
+    checker_refused(w->checks, m.room, m.ordinal, x.number);
   }
 }
 
@@ -143,6 +154,7 @@ void on_closed(core::conn* c, core::end_reason) noexcept {
   }
   if (w->all->is_ending.load(std::memory_order_relaxed)) return;
   keep_unsent(p);
+  forget_written(p);
   if (was_up) {
     w->reconnects.add();
     if (!p->is_cut) p->begun_us = w->now_us;
@@ -186,10 +198,28 @@ void peer_dial(peer* p) noexcept {
   }
   p->has_link = true;
   p->state = peer_state::upgrading;
-  const std::string_view target =
-      o.target.empty() ? w->speech->target() : std::string_view(o.target);
   core::conn_send(&p->link, core::frame_copy(proto::ws_client_request(
-                                o.host + ":" + std::to_string(o.port), target, kKey, {})));
+                                o.host + ":" + std::to_string(o.port), target_of(p), kKey,
+                                w->speech->subprotocol())));
+}
+
+// Connect and all subscriptions in one go, as the SDKs do, unless the dialect wants an answer
+// first.
+void peer_hello(peer* p) noexcept {
+  worker* w = p->home;
+  const std::string token = token_of(p);
+  const uint32_t id = peer_expect(p, pending_kind::connect, 0, 0, p->dialled_us);
+  std::string text;
+  w->speech->connect(&text, id, {w->all->users[p->index], token, {}});
+  if (!text.empty()) peer_send(p, text);
+  if (!w->speech->traits.answers_connect) peer_answered(p, id);
+  if (!w->speech->traits.waits_for_connect) peer_subscribe_all(p);
+}
+
+void peer_subscribe_all(peer* p) noexcept {
+  for (uint32_t i = 0; i < p->rooms.size(); ++i) {
+    if (p->rooms[i].is_wanted) peer_subscribe(p, i);
+  }
 }
 
 void peer_cut(peer* p) noexcept {

@@ -91,6 +91,7 @@ void on_subscribed(peer* p, const pending& was, const dialect_reply& r) noexcept
 void plan_repeat(peer* p, const pending& was) noexcept {
   const world* all = p->home->all;
   const membership& m = p->rooms[was.membership];
+  if (!p->home->speech->traits.has_keys) return;
   uint64_t after_us = 0;
   const repeat_kind how =
       schedule_repeat(*all->asked, all->plan->rooms[m.room], m.ordinal, was.number, &after_us);
@@ -138,8 +139,8 @@ void on_published(peer* p, const pending& was, const dialect_reply& r) noexcept 
     return plan_repeat(p, was);
   }
   worker_second(w, now)->errors += 1;
-  const bool is_send = peer_group(p, m.room).method == publish_method::send;
-  if (r.is_temporary && is_send) {  // nothing is known: the same key again is harmless
+  if (r.is_temporary &&
+      peer_has_keys(p, m.room)) {  // nothing is known: the same key again is harmless
     w->errors.add();
     worker_later(w, {w->now_us + kPeerRetryUs, due_kind::retry_publish, p, was.membership,
                      was.number, was.since_us});
@@ -200,11 +201,40 @@ void on_presence(peer* p, const pending& was, const dialect_reply& r) noexcept {
                    std::to_string(here) + " are subscribed");
 }
 
+// Of those that a reply without an id may be meant for.
+std::vector<pending>::iterator oldest_of(peer* p, const dialect_reply& r) noexcept {
+  const auto is_meant = [&](const pending& x) {
+    switch (r.to) {
+      case reply_to::connect:
+        return x.kind == pending_kind::connect;
+      case reply_to::subscribe:
+        return x.kind == pending_kind::subscribe;
+      case reply_to::unsubscribe:
+        return x.kind == pending_kind::unsubscribe;
+      case reply_to::publish:
+        return x.kind == pending_kind::publish;
+      case reply_to::id:
+        break;
+    }
+    return false;
+  };
+  auto oldest = p->waiting.end();
+  for (auto x = p->waiting.begin(); x != p->waiting.end(); ++x) {
+    if (!is_meant(*x) || (oldest != p->waiting.end() && x->id > oldest->id)) continue;
+    const bool is_of_channel = r.channel.empty() || x->kind == pending_kind::connect ||
+                               peer_channel(p, x->membership) == r.channel;
+    if (is_of_channel) oldest = x;
+  }
+  return oldest;
+}
+
 void on_reply(void* user, const dialect_reply& r) noexcept {
   auto* p = static_cast<peer*>(user);
   worker* w = p->home;
-  const auto at = std::find_if(p->waiting.begin(), p->waiting.end(),
-                               [&r](const pending& x) { return x.id == r.id; });
+  const auto at = r.to == reply_to::id
+                      ? std::find_if(p->waiting.begin(), p->waiting.end(),
+                                     [&r](const pending& x) { return x.id == r.id; })
+                      : oldest_of(p, r);
   if (at == p->waiting.end()) return;
   if (w->all->may_lose_history.load(std::memory_order_relaxed)) checker_may_lose(w->checks);
   const pending was = *at;
@@ -225,6 +255,7 @@ void on_reply(void* user, const dialect_reply& r) noexcept {
       }
       worker_record(w, latency_class::connect, w->now_us - was.since_us);
       p->state = peer_state::subscribing;
+      if (w->speech->traits.waits_for_connect) peer_subscribe_all(p);
       return peer_become_ready(p);
     case pending_kind::subscribe:
       return on_subscribed(p, was, r);
@@ -269,6 +300,25 @@ void on_publication(void* user, std::string_view channel, uint64_t offset,
   }
 }
 
+// The connection's room, or of several that which the message itself names.
+void on_bare_publication(void* user, std::string_view text) noexcept {
+  auto* p = static_cast<peer*>(user);
+  stamp s;
+  const bool is_named = stamp_read(text, &s, nullptr, nullptr) == stamp_result::ok;
+  uint32_t i = p->rooms.size() > 1 && is_named ? peer_membership(p, s.room) : 0;
+  if (i == UINT32_MAX) i = 0;  // the checker says whose it is
+  if (i < p->rooms.size()) on_publication(user, peer_channel(p, i), 0, text);
+}
+
+void on_greeting(void* user) noexcept {
+  auto* p = static_cast<peer*>(user);
+  if (p->state == peer_state::connecting && p->waiting.empty()) peer_hello(p);
+}
+
+void on_over(void* user) noexcept {
+  core::conn_close(&static_cast<peer*>(user)->link, core::end_reason::client_closed);
+}
+
 void on_answer_due(void* user, std::string_view text) noexcept {
   peer_send(static_cast<peer*>(user), text);
 }
@@ -288,7 +338,14 @@ void on_lost_subscription(void* user, std::string_view channel, bool may_return)
 
 }  // namespace
 
-const dialect_events kPeerDialectEvents = {on_publication, on_reply, on_answer_due,
-                                           on_lost_subscription};
+const dialect_events kPeerDialectEvents = {on_publication, on_bare_publication,  on_reply,
+                                           on_answer_due,  on_lost_subscription, on_greeting,
+                                           on_over};
+
+void peer_answered(peer* p, uint32_t id) noexcept {
+  dialect_reply done;
+  done.id = id;
+  on_reply(p, done);
+}
 
 }  // namespace loadgen

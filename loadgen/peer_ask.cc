@@ -22,6 +22,14 @@ void write_publish(peer* p, pending_kind how, uint32_t index, uint32_t number,
   peer_send(p, w->scratch);
 }
 
+// Where a publish has no answer, what was written shortly before an end may not have come out.
+void keep_written(const peer* p, uint32_t index, uint32_t number) noexcept {
+  worker* w = p->home;
+  while (!w->last_written.empty() && w->last_written.front().at_us + kPeerWrittenUs < w->now_us)
+    w->last_written.pop_front();
+  w->last_written.push_back({p, index, number, w->now_us});
+}
+
 void send_publish(peer* p, uint32_t index, uint32_t number, uint64_t due_us) noexcept {
   worker* w = p->home;
   const membership& m = p->rooms[index];
@@ -29,10 +37,11 @@ void send_publish(peer* p, uint32_t index, uint32_t number, uint64_t due_us) noe
   w->sent.add();
   const uint64_t now = peer_run_us(w);
   worker_second(w, now)->sent += 1;
-  if (!w->speech->has_acks()) {
+  if (!w->speech->traits.answers_publish) {
     p->waiting.pop_back();
     checker_acked(w->checks, m.room, m.ordinal, number, 0, now);
     w->acked.add();
+    keep_written(p, index, number);
   }
 }
 
@@ -115,7 +124,7 @@ void peer_publish(peer* p, uint32_t index, uint32_t number, uint64_t due_us,
     return;
   }
   send_publish(p, index, number, due_us);
-  if (!is_twice) return;
+  if (!is_twice || !peer_has_keys(p, p->rooms[index].room)) return;
   p->home->retried.add();
   send_publish(p, index, number, due_us);
 }
@@ -145,7 +154,8 @@ void peer_subscribe(peer* p, uint32_t index) noexcept {
   std::string text;
   const uint32_t id = peer_expect(p, pending_kind::subscribe, index, recovers ? 1 : 0, w->now_us);
   w->speech->subscribe(&text, id, peer_channel(p, index), recovers ? &since : nullptr);
-  peer_send(p, text);
+  if (!text.empty()) peer_send(p, text);
+  if (!w->speech->traits.answers_subscribe) peer_answered(p, id);
 }
 
 void peer_unsubscribe(peer* p, uint32_t index) noexcept {
@@ -158,9 +168,10 @@ void peer_unsubscribe(peer* p, uint32_t index) noexcept {
   checker_leave(w->checks, m->member);
   if (p->state != peer_state::ready) return;
   std::string text;
-  w->speech->unsubscribe(&text, peer_expect(p, pending_kind::unsubscribe, index, 0, w->now_us),
-                         peer_channel(p, index));
+  const uint32_t id = peer_expect(p, pending_kind::unsubscribe, index, 0, w->now_us);
+  w->speech->unsubscribe(&text, id, peer_channel(p, index));
   peer_send(p, text);
+  if (!w->speech->traits.answers_unsubscribe) peer_answered(p, id);
 }
 
 void peer_history(peer* p, uint32_t index, uint64_t since, bool is_final) noexcept {

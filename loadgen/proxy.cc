@@ -137,6 +137,7 @@ core::err proxy_start(const proxy_options& o, proxy** out, uint16_t* port,
   auto p = std::make_unique<proxy>();
   p->options = o;
   p->plan = injury_plan_make(o.injuries, o.seed);
+  p->plan.has_lines = o.has_lines;
   if (core::loop_group_create(1, core::loop_options{}, &p->loops) != core::err::ok) {
     *why = "the proxy's loop cannot be made";
     return core::err::io;

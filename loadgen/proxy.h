@@ -45,6 +45,7 @@ struct proxy_options {
   std::vector<injury> injuries;
   uint32_t latency_ms = 0;  // added to whatever the server sends; order is kept
   uint64_t seed = 1;
+  bool has_lines = true;  // a text frame holds several messages, one a line; else it is one message
 };
 
 struct proxy_report {

@@ -66,6 +66,9 @@ void verdict(std::string* out, const run_result& r) {
           markup_text(r.generator_limited_why.empty() ? "the tool was the bottleneck"
                                                       : r.generator_limited_why) +
               ". Latencies are the tool's, at least in part.");
+  if (const std::string none = result_unjudged_text(r); !none.empty())
+    panel(out, "warn", "! Not judged",
+          "Since " + markup_text(r.dialect) + " has none of it: " + markup_text(none));
   if (r.is_closed_loop)
     panel(out, "warn", "! Closed loop",
           "Messages wait for earlier ones: this finds the highest rate; its latencies are not "

@@ -102,6 +102,9 @@ std::string report_markdown(const run_result& r) {
   if (!r.about.empty()) out += markdown_text(r.about) + "\n\n";
   if (r.is_generator_limited)
     out += "**Generator-limited**: " + markdown_text(r.generator_limited_why) + ".\n\n";
+  if (const std::string none = result_unjudged_text(r); !none.empty())
+    out +=
+        "**Not judged**, since " + markdown_text(r.dialect) + " has none of it: " + none + ".\n\n";
   if (r.is_closed_loop) out += "**Closed loop**: latencies are not those of an open system.\n\n";
   const histogram& h = class_of(r, "delivery");
   out +=
@@ -135,6 +138,11 @@ struct junit_suite {
     begin(name);
     cases += "/>\n";
   }
+  void skip(const std::string& name, const std::string& why) {
+    begin(name);
+    ++skipped;
+    cases += "><skipped message=\"" + markup_text(why) + "\"/></testcase>\n";
+  }
   void fail(const std::string& name, const std::string& message, const std::string& text) {
     begin(name);
     ++failures;
@@ -147,6 +155,10 @@ void junit_correctness(junit_suite* s, const run_result& r) {
   for (size_t k = 0; k < std::size(r.violations); ++k) {
     const auto kind = static_cast<violation_kind>(k);
     const std::string name = std::string("correctness: none ") + violation_name(kind);
+    if (r.is_unjudged[k]) {
+      s->skip(name, r.dialect + " has nothing of the kind");
+      continue;
+    }
     if (r.violations[k] == 0) {
       s->pass(name);
       continue;
@@ -182,9 +194,7 @@ std::string report_junit(const run_result& r) {
   junit_objectives(&s, r);
   // A limited run is no failure of the server's; CI shows it as skipped.
   if (r.is_generator_limited) {
-    s.begin("the tool was not the bottleneck");
-    ++s.skipped;
-    s.cases += "><skipped message=\"" + markup_text(r.generator_limited_why) + "\"/></testcase>\n";
+    s.skip("the tool was not the bottleneck", r.generator_limited_why);
   } else {
     s.pass("the tool was not the bottleneck");
   }
@@ -233,6 +243,9 @@ void summary_verdict(std::string* out, const run_result& r, const painter& p) {
   *out += ", " + (result_is_kept(r) ? objectives_text(r) : p.bad(objectives_text(r))) + "\n";
   if (r.is_generator_limited)
     *out += "  " + p.warn("generator-limited") + ": " + line_text(r.generator_limited_why) + "\n";
+  if (const std::string none = result_unjudged_text(r); !none.empty())
+    *out += "  " + p.warn("not judged") + ", since " + line_text(r.dialect) +
+            " has none of it: " + none + "\n";
   if (r.is_closed_loop)
     *out += "  " + p.warn("closed loop") + ": latencies are not those of an open system\n";
 }

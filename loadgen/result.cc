@@ -20,6 +20,21 @@ uint64_t result_violations(const run_result& r) noexcept {
   return std::accumulate(std::begin(r.violations), std::end(r.violations), uint64_t{0});
 }
 
+std::string result_unjudged_text(const run_result& r) {
+  std::string out;
+  for (size_t k = 0; k < std::size(r.is_unjudged); ++k) {
+    const auto kind = static_cast<violation_kind>(k);
+    if (!r.is_unjudged[k]) continue;
+    const char* needed = kind == violation_kind::unacked_history ? "history"
+                         : kind == violation_kind::unrecovered   ? "recovery"
+                         : kind == violation_kind::stored_twice  ? "keys"
+                         : kind == violation_kind::presence      ? "presence"
+                                                                 : "this";
+    out += std::string(out.empty() ? "" : ", ") + needed + " (" + violation_name(kind) + ")";
+  }
+  return out;
+}
+
 bool result_is_correct(const run_result& r) noexcept {
   return result_violations(r) == 0;
 }

@@ -80,6 +80,8 @@ struct run_result {
                   // readers', in no other class), "first", "last", "ack", "connect",
                   // "subscribe", "recovery", "history", "late"
   uint64_t violations[static_cast<size_t>(violation_kind::kCount)] = {};
+  bool is_unjudged[static_cast<size_t>(violation_kind::kCount)] = {};  // the server has nothing of
+                                                                       // what could be wrong
   std::vector<violation> kept;
   std::vector<second_sample> series;
   std::vector<fault_mark> faults;
@@ -96,13 +98,15 @@ struct run_result {
 };
 
 uint64_t result_violations(const run_result& r) noexcept;  // of all kinds
+// "history (unacked_history), presence (presence)": what was not judged; empty: everything was.
+std::string result_unjudged_text(const run_result& r);
 
 // report.json. At the top level what scripts rely on: scenario, seed, every violation kind by name,
-// violations (their sum), generator_limited, closed_loop, sent, acked, delivered, expected, errors,
-// latency_us {class: {count, min, p50, p90, p99, p999, p9999, max, mean}},
-// server_cpu_us_per_delivery, server_rss_bytes, tool_cpu_us_per_delivery, objectives; behind them
-// run, counts, machine, histograms (histogram_encode), faults, kept_violations, series. A number
-// that is not known is null. Texts that are not UTF-8 are repaired.
+// violations (their sum), not_judged (names of kinds), generator_limited, closed_loop, sent, acked,
+// delivered, expected, errors, latency_us {class: {count, min, p50, p90, p99, p999, p9999, max,
+// mean}}, server_cpu_us_per_delivery, server_rss_bytes, tool_cpu_us_per_delivery, objectives;
+// behind them run, counts, machine, histograms (histogram_encode), faults, kept_violations, series.
+// A number that is not known is null. Texts that are not UTF-8 are repaired.
 std::string result_json(const run_result& r);
 inline constexpr uint64_t kReportBytesMax = 1ull << 30;  // of report.json: a day's series is 30 MB
 // Everything that result_json() wrote. not_found, io, too_big, malformed: *why is a sentence with

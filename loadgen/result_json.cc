@@ -253,6 +253,14 @@ std::string result_json(const run_result& r) {
   for (size_t k = 0; k < static_cast<size_t>(violation_kind::kCount); ++k)
     w.add(violation_name(static_cast<violation_kind>(k)), r.violations[k]);
   w.add("violations", result_violations(r));
+  w.name("not_judged");
+  w.open('[');
+  for (size_t k = 0; k < static_cast<size_t>(violation_kind::kCount); ++k) {
+    if (!r.is_unjudged[k]) continue;
+    w.next();
+    w.text(violation_name(static_cast<violation_kind>(k)));
+  }
+  w.close(']');
   w.add_flag("generator_limited", r.is_generator_limited);
   w.add_flag("closed_loop", r.is_closed_loop);
   w.add_all(r, kTotals);
@@ -403,6 +411,18 @@ bool read_lists(reader* in, dom::object top, run_result* r) {
   });
 }
 
+bool read_unjudged(reader* in, dom::object top, run_result* r) {
+  dom::array names;
+  if (top["not_judged"].get(names) != simdjson::SUCCESS) return true;  // as older ones have it
+  for (const dom::element item : names) {
+    std::string name;
+    if (!take(item, &name)) return in->fail("not_judged");
+    for (size_t k = 0; k < static_cast<size_t>(violation_kind::kCount); ++k)
+      r->is_unjudged[k] |= name == violation_name(static_cast<violation_kind>(k));
+  }
+  return true;
+}
+
 bool read_top(reader* in, dom::object top, run_result* r) {
   dom::element scenario;
   if (top["scenario"].get(scenario) != simdjson::SUCCESS || !take(scenario, &r->scenario))
@@ -414,7 +434,8 @@ bool read_top(reader* in, dom::object top, run_result* r) {
   return in->read(top, "seed", &r->seed) &&
          in->read(top, "generator_limited", &r->is_generator_limited) &&
          in->read(top, "closed_loop", &r->is_closed_loop) && in->read_all(top, r, kTotals) &&
-         in->read_all(top, r, kCosts) && read_run(in, top, r) && read_lists(in, top, r);
+         in->read_all(top, r, kCosts) && read_run(in, top, r) && read_lists(in, top, r) &&
+         read_unjudged(in, top, r);
 }
 
 }  // namespace

@@ -101,6 +101,17 @@ core::err setup_engine(const command_line& c, progress* shown, engine_options* o
   return rc;
 }
 
+core::err setup_dialect(const command_line& c, const scenario& asked, dialect_file* f,
+                        engine_options* o, std::string* why) {
+  if (c.dialect == "centrifuge") return core::err::ok;
+  std::vector<std::string> problems;
+  const core::err rc = dialect_find(c.dialect, f, &problems);
+  for (const std::string& problem : problems) *why += (why->empty() ? "" : "\n") + problem;
+  if (rc != core::err::ok) return rc;
+  o->speech = f;
+  return dialect_fits(*f, asked, !c.hmac_secret.empty(), why);
+}
+
 core::err open_page(const command_line& c, progress* shown, std::string* why) {
   if (c.metrics_listen.empty()) return core::err::ok;
   uint16_t port = 0;

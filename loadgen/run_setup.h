@@ -40,6 +40,10 @@ core::err start_processes(const command_line& c, processes* out, std::string* re
 // All of the options but processes and logs.
 core::err setup_engine(const command_line& c, progress* shown, engine_options* o, std::string* why);
 
+// --dialect: what it is goes to *f, which the options borrow.
+core::err setup_dialect(const command_line& c, const scenario& asked, dialect_file* f,
+                        engine_options* o, std::string* why);
+
 // --metrics-listen. It makes a thread: after find_ceiling().
 core::err open_page(const command_line& c, progress* shown, std::string* why);
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 
 #include "loadgen/scenario_table.h"
 #include "loadgen/stamp.h"
@@ -13,7 +12,6 @@
 namespace loadgen {
 namespace {
 
-constexpr size_t kFileBytesMax = 1 << 20;  // a wrong path may be a database
 constexpr uint32_t kDataBytesMax = 1 << 20;
 constexpr double kSecondsMax = 24 * 3600;  // of a pause, a deadline …
 constexpr double kAwayShareMax = 0.25;     // beyond it, who leaves next is hardly by chance
@@ -356,11 +354,6 @@ void read_all(const file_table& file, problem_list* problems, scenario* s) {
   check_activities(&top, *s);
 }
 
-void report(const problem_list& from, std::vector<std::string>* out) {
-  for (const auto& [line, text] : from.by_line)
-    out->push_back(from.file + ":" + std::to_string(std::max(1u, line)) + ": " + text);
-}
-
 }  // namespace
 
 core::err scenario_parse(const std::string& text, const std::string& name, scenario* out,
@@ -377,22 +370,15 @@ core::err scenario_parse(const std::string& text, const std::string& name, scena
   } else {
     found.add(line, std::move(why));
   }
-  report(found, problems);
+  for (std::string& problem : problem_texts(found)) problems->push_back(std::move(problem));
   return found.by_line.empty() ? core::err::ok : core::err::invalid;
 }
 
 core::err scenario_read(const std::string& path, scenario* out,
                         std::vector<std::string>* problems) noexcept {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return core::err::not_found;
-  std::string text(kFileBytesMax + 1, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (in.bad() || (in.gcount() == 0 && !in.eof())) return core::err::io;
-  text.resize(static_cast<size_t>(in.gcount()));
-  if (text.size() > kFileBytesMax) {
-    problems->push_back(path + ":1: the file is larger than 1 MiB, so it is not a scenario");
-    return core::err::invalid;
-  }
+  std::string text;
+  const core::err rc = small_file_read(path, "scenario", &text, problems);
+  if (rc != core::err::ok) return rc;
   return scenario_parse(text, path, out, problems);
 }
 

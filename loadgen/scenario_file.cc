@@ -42,6 +42,10 @@ file_value value_of(std::string_view key, const toml::node& node) {
   } else if (const auto* a = node.as_array(); a != nullptr && a->is_array_of_tables()) {
     v.kind = file_kind::table_list;
     for (const toml::node& item : *a) take_table(*item.as_table(), &v.tables.emplace_back());
+  } else if (const auto* texts = node.as_array();
+             texts != nullptr && (texts->empty() || texts->is_homogeneous<std::string>())) {
+    v.kind = file_kind::text_list;
+    for (const toml::node& item : *texts) v.texts.push_back(item.as_string()->get());
   }
   return v;
 }

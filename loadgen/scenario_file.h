@@ -1,5 +1,5 @@
-// A TOML text as plain tables with line numbers: all that scenario.cc needs to know of TOML. toml++
-// stands behind it.
+// A TOML text as plain tables with line numbers: all that scenario.cc and dialect_file.cc need to
+// know of TOML. toml++ stands behind it.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,16 @@
 
 namespace loadgen {
 
-enum class file_kind : uint8_t { boolean, integer, number, text, table, table_list, other };
+enum class file_kind : uint8_t {
+  boolean,
+  integer,
+  number,
+  text,
+  text_list,
+  table,
+  table_list,
+  other
+};
 
 struct file_value;
 
@@ -26,6 +35,7 @@ struct file_value {
   int64_t integer = 0;
   double number = 0;  // of an integer, too
   std::string text;
+  std::vector<std::string> texts;  // text_list; an empty array is one
   std::vector<file_table> tables;  // table: one
 };
 

@@ -3,10 +3,35 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <fstream>
 
 #include "core/config.h"
 
 namespace loadgen {
+
+std::vector<std::string> problem_texts(const problem_list& from) {
+  std::vector<std::string> out;
+  for (const auto& [line, text] : from.by_line)
+    out.push_back(from.file + ":" + std::to_string(std::max(1u, line)) + ": " + text);
+  return out;
+}
+
+core::err small_file_read(const std::string& path, const char* what, std::string* out,
+                          std::vector<std::string>* problems) {
+  constexpr size_t kFileBytesMax = 1 << 20;  // a wrong path may be a database
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return core::err::not_found;
+  std::string text(kFileBytesMax + 1, '\0');
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (in.bad() || (in.gcount() == 0 && !in.eof())) return core::err::io;
+  text.resize(static_cast<size_t>(in.gcount()));
+  if (text.size() > kFileBytesMax) {
+    problems->push_back(path + ":1: the file is larger than 1 MiB, so it is not a " + what);
+    return core::err::invalid;
+  }
+  *out = std::move(text);
+  return core::err::ok;
+}
 
 std::string plain_number(double v) {
   char text[32];
@@ -61,6 +86,14 @@ void table_reader::text(const char* key, std::string* out) {
   if (v == nullptr) return;
   if (v->kind != file_kind::text) return problem(key, "must be a text in quotes");
   *out = v->text;
+}
+
+void table_reader::texts(const char* key, std::vector<std::string>* out) {
+  const file_value* v = take(key);
+  if (v == nullptr) return;
+  if (v->kind != file_kind::text_list)
+    return problem(key, "must be a list of texts in quotes, [\"…\", \"…\"]");
+  *out = v->texts;
 }
 
 void table_reader::integer(const char* key, uint32_t* out, uint32_t min, uint32_t max) {

@@ -1,5 +1,5 @@
-// A strict reader of one table of a scenario file: each key is asked for once, by its name, type
-// and range; every problem is collected, and what nobody asked for is unknown.
+// A strict reader of one table of a scenario or dialect file: each key is asked for once, by its
+// name, type and range; every problem is collected, and what nobody asked for is unknown.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/err.h"
 #include "loadgen/scenario_file.h"
 
 namespace loadgen {
@@ -18,6 +19,13 @@ struct problem_list {
   std::multimap<uint32_t, std::string> by_line;
   void add(uint32_t line, std::string&& text) { by_line.emplace(line, std::move(text)); }
 };
+
+// "file:line: text", by line.
+std::vector<std::string> problem_texts(const problem_list& from);
+// A small text file. not_found, io, or invalid when it is larger than 1 MiB: then *problems says
+// that it is no `what` ("scenario").
+core::err small_file_read(const std::string& path, const char* what, std::string* out,
+                          std::vector<std::string>* problems);
 
 std::string plain_number(double v);  // "0.5", "1000000"
 std::string in_quotes(const std::string& text);
@@ -44,6 +52,7 @@ struct table_reader {
 
   void boolean(const char* key, bool* out);
   void text(const char* key, std::string* out);
+  void texts(const char* key, std::vector<std::string>* out);
   void integer(const char* key, uint32_t* out, uint32_t min, uint32_t max);
   void integer64(const char* key, uint64_t* out, uint64_t min, uint64_t max);
   void number(const char* key, double* out, double min, double max);

@@ -70,13 +70,13 @@ void do_action(worker* w, const action& a) noexcept {
       p->is_slow = false;
       return;
     case action_kind::history:
-      if (i != UINT32_MAX) {
+      if (i != UINT32_MAX && w->speech->traits.has_offsets) {
         const uint64_t top = std::max<uint64_t>(1, checker_top(w->checks, a.room));
         peer_history(p, i, random_below(&w->random, top), false);
       }
       return;
     case action_kind::presence:
-      if (i != UINT32_MAX) peer_presence(p, i, false);
+      if (i != UINT32_MAX && w->speech->traits.has_presence) peer_presence(p, i, false);
       return;
   }
 }
@@ -159,7 +159,8 @@ worker* worker_new(world* all, core::loop* home, uint32_t index) {
   w->all = all;
   w->home = home;
   w->index = index;
-  w->speech.reset(all->options->make_dialect());
+  const dialect_file* described = all->options->speech;
+  w->speech.reset(described != nullptr ? dialect_described(*described) : dialect_centrifuge());
   w->random = random_from(all->asked->seed, 1'000'000 + index);
   w->rooms.resize(all->plan->rooms.size());
   w->seconds.resize(all->seconds);
@@ -173,7 +174,7 @@ std::vector<check_room> worker_rooms(const world* all, const dialect& speech) {
   for (size_t i = 0; i < all->plan->rooms.size(); ++i) {
     const room_plan& r = all->plan->rooms[i];
     rooms.push_back({all->channels[i], r.publishers,
-                     all->asked->rooms[r.group].has_history && speech.has_offsets()});
+                     all->asked->rooms[r.group].has_history && speech.traits.has_offsets});
   }
   return rooms;
 }
@@ -352,17 +353,19 @@ void worker_final(worker* w) noexcept {
     const room_plan& plan = w->all->plan->rooms[r];
     const room_group& group = w->all->asked->rooms[plan.group];
     if (plan.members[0] % w->all->workers.size() != w->index) continue;
+    const bool has_history = group.has_history && w->speech->traits.has_offsets;
+    const bool has_presence = w->all->asked->checks_presence && w->speech->traits.has_presence;
     bool is_read = false;
     for (const uint32_t index : plan.members) {
       if (index % w->all->workers.size() != w->index) continue;
       peer* p = peer_at(w, index);
       const uint32_t i = peer_membership(p, r);
       if (p->state != peer_state::ready || !p->rooms[i].is_in) continue;
-      if (group.has_history && w->speech->has_offsets() && w->rooms[r].final_from != UINT64_MAX) {
+      if (has_history && w->rooms[r].final_from != UINT64_MAX) {
         ++w->final_reads;
         peer_history(p, i, w->rooms[r].final_from, true);
       }
-      if (w->all->asked->checks_presence) {
+      if (has_presence) {
         ++w->final_reads;
         peer_presence(p, i, true);
       }

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <queue>
 #include <string>
@@ -95,6 +96,13 @@ struct local_room {
   uint32_t window_next = 0;  // publishers take turns
 };
 
+// A publish that has no answer.
+struct written {
+  const peer* by;
+  uint32_t membership, number;
+  uint64_t at_us;  // monotonic
+};
+
 struct worker {
   world* all = nullptr;
   core::loop* home = nullptr;
@@ -107,7 +115,8 @@ struct worker {
   std::vector<uint32_t> actions;  // indices of the plan's, of this loop's peers
   size_t next_action = 0;
   std::priority_queue<due> dues;
-  std::vector<local_room> rooms;  // by room
+  std::deque<written> last_written;  // of the last second
+  std::vector<local_room> rooms;     // by room
   std::vector<second_slot> seconds;
   histogram latencies[static_cast<size_t>(latency_class::kCount)];
   std::vector<histogram> by_group;  // delivery

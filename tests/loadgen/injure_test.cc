@@ -325,6 +325,29 @@ TEST(injure, swap_of_binary_frames) {
              kAnswer + text_frame("x") + b + a);
 }
 
+// A frame is one message then: two in one frame would be none.
+TEST(injure, without_lines_a_text_frame_stays_one_message) {
+  const auto out_of = [](injury_kind kind, const string& in) {
+    patient p({make(kind, 1)});
+    p.own.has_lines = false;
+    p.feed(kAnswer + in);
+    p.end();
+    EXPECT_EQ(p.made(kind), 1u);
+    return p.out.substr(kAnswer.size());
+  };
+  const string a = text_frame(load_line(0, 1)), b = text_frame(load_line(0, 2));
+  EXPECT_EQ(out_of(injury_kind::duplicate, a), a + a);
+  EXPECT_EQ(out_of(injury_kind::swap, a + b), b + a);
+  EXPECT_EQ(out_of(injury_kind::drop, a), "");
+  EXPECT_EQ(messages(out_of(injury_kind::corrupt, a), false).size(), 1u);
+  EXPECT_NE(out_of(injury_kind::corrupt, a), a);
+  const string two = text_frame(load_line(0, 1) + "\n" + load_line(0, 2));
+  patient p({make(injury_kind::drop, 1)});
+  p.own.has_lines = false;
+  p.feed(kAnswer + two);
+  EXPECT_EQ(p.out, kAnswer + two);  // more than one marker
+}
+
 TEST(injure, swap_without_a_partner_is_not_made) {
   const string a = load_line(0, 1);
   for (const int first : {0x81, 0x82}) {

@@ -241,6 +241,21 @@ TEST(report_junit, AFailureForEachKindAndObjective) {
   EXPECT_EQ(utf8_text(evil), evil);
 }
 
+TEST(reports, WhatIsNotJudgedIsNotCalledRight) {
+  run_result r = sample_result({}, {});
+  r.dialect = "socket.io";
+  const string all = "has none of it: presence (presence)";
+  EXPECT_FALSE(has(report_summary(r, false) + report_html(r) + report_markdown(r), "of it: "));
+  r.is_unjudged[static_cast<size_t>(violation_kind::presence)] = true;
+  EXPECT_TRUE(has(report_summary(r, false), "not judged, since socket.io " + all));
+  EXPECT_TRUE(has(report_html(r), "Since socket.io " + all));
+  EXPECT_TRUE(has(report_markdown(r), "**Not judged**, since socket.io " + all));
+  const string junit = report_junit(r);
+  EXPECT_TRUE(has(junit, "failures=\"0\" skipped=\"1\""));
+  EXPECT_TRUE(
+      has(junit, "none presence\"><skipped message=\"socket.io has nothing of the kind\"/>"));
+}
+
 TEST(report_summary, HasColourOnlyWhenAsked) {
   const run_result r = evil_result();
   EXPECT_FALSE(has(report_summary(r, false), "\x1b"));

@@ -57,6 +57,27 @@ TEST(result, EveryViolationHasItsName) {
   EXPECT_STREQ(violation_name(violation_kind::refused), "refused");
 }
 
+TEST(result, WhatIsNotJudgedIsNamed) {
+  run_result r = sample_result({}, {});
+  EXPECT_EQ(result_unjudged_text(r), "");
+  EXPECT_EQ(result_unjudged_text(back(r)), "");
+  for (const violation_kind k : {violation_kind::unacked_history, violation_kind::stored_twice,
+                                 violation_kind::unrecovered, violation_kind::presence})
+    r.is_unjudged[static_cast<size_t>(k)] = true;
+  const string all =
+      "history (unacked_history), keys (stored_twice), recovery (unrecovered), presence "
+      "(presence)";
+  EXPECT_EQ(result_unjudged_text(r), all);
+  EXPECT_EQ(result_unjudged_text(back(r)), all);
+  EXPECT_NE(result_json(r).find("\"not_judged\":[\"unacked_history\",\"stored_twice\","),
+            string::npos);
+  run_result out;
+  string why, text = result_json(r);
+  text.replace(text.find("[\"unacked_history\""), 18, "[7");
+  EXPECT_EQ(result_parse(text, &out, &why), err::malformed);
+  EXPECT_NE(why.find("not_judged"), string::npos) << why;
+}
+
 TEST(result, ExitCodeSaysCorrectnessBeforeObjectives) {
   run_result r;
   EXPECT_EQ(result_exit_code(r), 0);
