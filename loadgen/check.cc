@@ -356,6 +356,7 @@ void acked(checker* c, const stamp& s, uint64_t offset, uint64_t now_us) noexcep
   checked_publisher* log = log_of(&r, s.publisher);
   CORE_ASSERT(log != nullptr);
   uint64_t* place = checked_at(&log->acked, s.number);
+  log->acked_to = std::max(log->acked_to, s.number + 1);
   if (!r.about.has_offsets) {
     *place = 1;
     return;

@@ -95,9 +95,13 @@ uint64_t checker_top(const checker* c,
 // put together in the first; differences are violations. Then whoever is in a room and behind its
 // top has lost something. Members and counts stay each checker's own.
 void checkers_judge(const std::vector<checker*>& all, uint64_t now_us) noexcept;
-// How many deliveries members that are in rooms with offsets are still owed, if `tops` (by room) is
-// all there is.
-uint64_t checker_owed(const checker* c, const std::vector<uint64_t>& tops) noexcept;
+// The highest number of this publisher's that was acknowledged, plus 1.
+uint32_t checker_acked_to(const checker* c, uint32_t room, uint32_t publisher) noexcept;
+// How many deliveries members are still owed, if all there is is `tops` (by room: the highest
+// offset) and, in rooms without offsets, `acked_to` (by room and publisher, one after another). Of
+// a hole in such a room nobody knows: its message may have been refused.
+uint64_t checker_owed(const checker* c, const std::vector<uint64_t>& tops,
+                      const std::vector<uint32_t>& acked_to) noexcept;
 
 const uint64_t* checker_counts(const checker* c) noexcept;  // by violation_kind
 const std::vector<violation>& checker_violations(

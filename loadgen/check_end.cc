@@ -183,11 +183,41 @@ uint64_t checker_top(const checker* c, uint32_t room_index) noexcept {
   return c->rooms[room_index].top;
 }
 
-uint64_t checker_owed(const checker* c, const std::vector<uint64_t>& tops) noexcept {
+uint32_t checker_acked_to(const checker* c, uint32_t room_index, uint32_t publisher) noexcept {
+  return c->rooms[room_index].publishers[publisher].acked_to;
+}
+
+namespace {
+
+// Of a member of a room without offsets, whose publishers have come to acked_to[0], [1] …
+uint64_t owed_numbers(const checker* c, uint32_t index, const uint32_t* acked_to) noexcept {
+  const checked_member& m = c->members[index];
+  const auto found = c->numbers.find(index);
   uint64_t owed = 0;
-  for (const checked_member& m : c->members) {
-    if (m.is_in && c->rooms[m.room].about.has_offsets && tops[m.room] >= m.next)
+  for (size_t p = 0; p < c->rooms[m.room].publishers.size(); ++p) {
+    const bool has_seen = found != c->numbers.end() && found->second.next[p] != 0;
+    const uint32_t next = has_seen ? found->second.next[p] - 1 : 0;
+    if ((has_seen || m.is_from_start) && acked_to[p] > next) owed += acked_to[p] - next;
+  }
+  return owed;
+}
+
+}  // namespace
+
+uint64_t checker_owed(const checker* c, const std::vector<uint64_t>& tops,
+                      const std::vector<uint32_t>& acked_to) noexcept {
+  uint64_t owed = 0;
+  std::vector<size_t> begins(c->rooms.size());  // in acked_to
+  for (size_t r = 0, at = 0; r < begins.size(); at += c->rooms[r++].publishers.size())
+    begins[r] = at;
+  for (uint32_t i = 0; i < c->members.size(); ++i) {
+    const checked_member& m = c->members[i];
+    if (!m.is_in) continue;
+    if (!c->rooms[m.room].about.has_offsets) {
+      owed += owed_numbers(c, i, &acked_to[begins[m.room]]);
+    } else if (tops[m.room] >= m.next) {
       owed += tops[m.room] - m.next + 1;
+    }
   }
   for (const auto& [index, missing] : c->missing) owed += missing.size();
   return owed;

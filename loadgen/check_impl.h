@@ -18,6 +18,7 @@ namespace loadgen {
 struct checked_publisher {
   std::vector<uint64_t> seen;   // offset, or place + 1 in rooms without offsets
   std::vector<uint64_t> acked;  // offset by the acknowledgement; 1 in rooms without offsets
+  uint32_t acked_to = 0;        // the highest acknowledged number + 1
   std::set<uint32_t> refused;   // numbers that receivers need not have
 };
 

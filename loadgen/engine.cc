@@ -470,6 +470,9 @@ void make_world(runner* r, const schedule& plan) {
   w->seconds = static_cast<size_t>(std::ceil(end_s + r->asked->drain_s + kFinalReadsS)) + 2;
   w->present = std::make_unique<std::atomic<uint32_t>[]>(plan.rooms.size());
   w->tops = std::make_unique<std::atomic<uint64_t>[]>(plan.rooms.size());
+  size_t publishers = 0;
+  for (const room_plan& room : plan.rooms) publishers += room.publishers;
+  w->acked_to = std::make_unique<std::atomic<uint32_t>[]>(publishers);
 }
 
 std::string utc_now() {

@@ -147,12 +147,14 @@ void on_closed(core::conn* c, core::end_reason) noexcept {
   p->state = peer_state::off;
   p->is_slow = false;
   p->wire = {};
+  // At the end nobody leaves: what has not come by then is lost.
+  const bool is_ending = w->all->is_ending.load(std::memory_order_relaxed);
   for (membership& m : p->rooms) {
     peer_left(p, &m);
-    if (!peer_has_offsets(p, m.room) || !peer_group(p, m.room).is_recovered)
+    if (!is_ending && (!peer_has_offsets(p, m.room) || !peer_group(p, m.room).is_recovered))
       checker_leave(w->checks, m.member);
   }
-  if (w->all->is_ending.load(std::memory_order_relaxed)) return;
+  if (is_ending) return;
   keep_unsent(p);
   forget_written(p);
   if (was_up) {

@@ -341,8 +341,17 @@ void worker_report(worker* w) noexcept {
     }
     tops[r] = std::max(known, mine);
   }
+  std::vector<uint32_t> acked_to;
+  for (uint32_t r = 0; r < w->rooms.size(); ++r) {
+    for (uint32_t p = 0; p < w->all->plan->rooms[r].publishers; ++p) {
+      std::atomic<uint32_t>& known = w->all->acked_to[acked_to.size()];
+      const uint32_t mine = checker_acked_to(w->checks, r, p);  // 0: another loop's
+      if (mine > 0) known.store(mine, std::memory_order_relaxed);
+      acked_to.push_back(known.load(std::memory_order_relaxed));
+    }
+  }
   const auto set = [](core::counter* c, uint64_t v) { c->v.store(v, std::memory_order_relaxed); };
-  set(&w->owed, checker_owed(w->checks, tops));
+  set(&w->owed, checker_owed(w->checks, tops, acked_to));
   set(&w->waiting, messages_waiting(w));
   set(&w->finals, w->final_reads);
 }

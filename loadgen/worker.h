@@ -41,6 +41,9 @@ struct world {
   std::unique_ptr<std::atomic<uint32_t>[]> present;  // by room: members that are subscribed
   std::unique_ptr<std::atomic<uint64_t>[]>
       tops;  // by room: the highest offset that any loop knows, as of its last report
+  std::unique_ptr<std::atomic<uint32_t>[]>
+      acked_to;  // by room and publisher, one after another: the highest acknowledged number + 1,
+                 // as of the last report of the publisher's loop
   std::atomic<uint64_t> start_us{0};  // of the first phase, on the monotonic clock
   std::atomic<uint64_t> late_until_us{
       0};  // after the start: a fault is under way, deliveries may be late

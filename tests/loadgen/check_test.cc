@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "loadgen/random.h"
 
@@ -16,7 +17,8 @@ using std::string;
 struct check_test : testing::Test {
   checker* c = nullptr;
   uint32_t a = 0, b = 0;
-  explicit check_test(bool has_offsets = true, uint32_t publishers = 2) {
+  uint32_t publishers_;
+  explicit check_test(bool has_offsets = true, uint32_t publishers = 2) : publishers_(publishers) {
     c = checker_new({{"room-0", publishers, has_offsets}, {"room-1", publishers, has_offsets}});
     a = checker_member(c, 0, 10);
     b = checker_member(c, 0, 11);
@@ -43,6 +45,14 @@ struct check_test : testing::Test {
     for (size_t k = 0; k < static_cast<size_t>(violation_kind::kCount); ++k)
       n += checker_counts(c)[k];
     return n;
+  }
+  // As one loop alone knows it.
+  std::vector<uint32_t> acked_to() const {
+    std::vector<uint32_t> all;
+    for (uint32_t room = 0; room < 2; ++room) {
+      for (uint32_t p = 0; p < publishers_; ++p) all.push_back(checker_acked_to(c, room, p));
+    }
+    return all;
   }
   void finish() { checkers_judge({c}, 5000); }
 };
@@ -86,7 +96,7 @@ TEST_F(check_test, AcknowledgedAndSeenByNobodyIsLostForAll) {
   both_in();
   both(1, 0);
   checker_acked(c, 0, 0, 1, 2, 0);
-  EXPECT_EQ(checker_owed(c, {checker_top(c, 0), 0}), 2u);
+  EXPECT_EQ(checker_owed(c, {checker_top(c, 0), 0}, acked_to()), 2u);
   finish();
   EXPECT_EQ(count(violation_kind::lost), 3u);  // two receivers, and the acknowledgement itself
 }
@@ -474,6 +484,26 @@ TEST_F(number_test, TheFirstAndTheLastAreDueFromTheStart) {
   finish();
   EXPECT_EQ(count(violation_kind::lost), 2u);
   EXPECT_EQ(total(), 2u);
+}
+
+TEST_F(number_test, WhatWasAcknowledgedIsOwedUntilItComes) {
+  both_in();
+  EXPECT_EQ(checker_owed(c, {0, 0}, acked_to()), 0u);
+  for (const uint32_t n : {0u, 1u, 3u}) checker_acked(c, 0, 1, n, 0, 0);
+  EXPECT_EQ(checker_acked_to(c, 0, 0), 0u);
+  EXPECT_EQ(checker_acked_to(c, 0, 1), 4u);
+  EXPECT_EQ(checker_owed(c, {0, 0}, acked_to()), 8u);
+  both(0, 0, 1);
+  EXPECT_EQ(checker_owed(c, {0, 0}, acked_to()), 6u);
+  EXPECT_TRUE(take(a, 0, 3, 1));  // of a hole nobody knows
+  EXPECT_EQ(checker_owed(c, {0, 0}, acked_to()), 3u);
+  checker_leave(c, b);
+  EXPECT_EQ(checker_owed(c, {0, 0}, acked_to()), 0u);
+  checker_join(c, b, 0);  // a newcomer begins with what comes first
+  EXPECT_EQ(checker_owed(c, {0, 0}, acked_to()), 0u);
+  EXPECT_TRUE(take(b, 0, 3, 1));
+  checker_acked(c, 0, 1, 4, 0, 0);
+  EXPECT_EQ(checker_owed(c, {0, 0}, acked_to()), 2u);
 }
 
 TEST_F(number_test, WhatWasOvertakenBeforeALeaveIsLostUnlessRefused) {
