@@ -14,7 +14,9 @@
 //   [publication]  message
 //   [ping]         message, answer
 //
-// Texts are those of dialect_text.h. A command without reply counts as done when it is written.
+// Texts are those of dialect_text.h. A command without reply counts as done when it is written. The
+// target is for addresses without a path. The server must pass ${data} on as it came, as JSON: a
+// message that comes back as a quoted text is not recognised.
 #pragma once
 
 #include <string>

@@ -255,6 +255,10 @@ TEST_F(dialect_fits_test, WhatTheServerCannotDoIsRefused) {
       "[join]\nsend = '${channel}'\n[publish]\nsend = '${channel} ${data}'\n[publication]\n"
       "message = '${data}'\n");
   EXPECT_EQ(why(), "");
+  good(
+      "[upgrade]\ntarget = '/${channel}'\n[join]\nsend = '${channel}'\n[publish]\n"
+      "send = '${channel} ${data}'\n[publication]\nmessage = '${data}'\n");
+  EXPECT_EQ(why(), one);
 }
 
 // --- speaking and listening
@@ -371,6 +375,9 @@ TEST_F(dialect_speech_test, APlaceEndsWhereItsTextGoesOn) {
   hears(R"({"d":{"x":1},"c":"r"})", {"publication r foreign"});
   hears_nothing("{\"d\":" + data_of(3) + R"(,"c":"r")");
   hears_nothing("{\"d\":" + data_of(3));
+  // Data ends where it ends, also when it holds what stands behind it.
+  speak("[publish]\nsend = '${data}'\n[publication]\nmessage = '${data},${channel};'");
+  hears(data_of(3) + ",r;", {"publication r 3"});
 }
 
 // With any of its bytes missing it is something else, and nothing is read behind its end.
@@ -393,6 +400,7 @@ TEST_F(dialect_speech_test, WhatBeginsWithDataMustBeALoadMessage) {
   hears("{}", {"answer {}"});
   hears(R"({"system":"ann is here"})", {});
   hears_nothing(R"({"text":"hello"})");
+  hears_nothing("{\"echo\":" + data_of(5) + "}");
 }
 
 TEST_F(dialect_speech_test, LinesAreMessages) {
@@ -406,6 +414,9 @@ TEST_F(dialect_speech_test, AnErrorIsTriedBeforeTheReplyThatBeginsLikeIt) {
   speak(kLeast + "[join]\nsend = 'j ${channel}'\nreply = 'j'\nerror = 'j no ${error};'\n");
   hears("j no way;", {"reply subscribe 0  error way"});
   hears("j yes", {"reply subscribe 0  ok"});
+  // What the error found before it failed is not the reply's.
+  speak(kLeast + "[join]\nsend = 'j ${channel}'\nreply = 'j'\nerror = 'j ${channel};${error}!'\n");
+  hears("j r;no", {"reply subscribe 0  ok"});
 }
 
 }  // namespace
