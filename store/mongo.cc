@@ -359,7 +359,7 @@ void mongo_store::keep_loop() noexcept {
       const uint64_t now = mono_us();
       uint64_t due =
           is_taken ? std::min(sweep_us, keeper_.stay_us) : now + 1000ull * kSetupPauseMs;
-      if (core_.waits > 0) due = std::min(due, now + 1000ull * kWaitsMs);
+      if (core_.waits > 0) due = std::min<uint64_t>(due, now + 1000ull * kWaitsMs);
       if (due > now) core_.taken.wait_for(held, std::chrono::microseconds(due - now));
       if (core_.is_closing || core_.is_fenced) break;
     }
