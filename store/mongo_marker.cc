@@ -89,7 +89,9 @@ void mongo_mark(mongo_core* c, write_queue* queue) noexcept {
     for (uint32_t tries = 1; batch.count > 0; ++tries) {
       const mongo_failure f = bring(client, batch);
       const bool is_late = mono_us() >= give_up_us || is_ending(c);
-      const bool is_refused = f && !mongo_is_transient(f.code);
+      // Of two upserts that meet one finds the other's document, and will find it the next time.
+      const bool has_met = f.code == kDuplicateKey && !is_late;
+      const bool is_refused = f && !mongo_is_transient(f.code) && !has_met;
       const core::err rc = f ? core::err::unavailable : core::err::ok;
       write_list done, kept;
       while (batch.count > 0) {

@@ -177,6 +177,17 @@ TEST_F(mongo_away, answers_markers_in_time) {
   EXPECT_EQ(node_.c.channels("alice").channels.at(0).read_offset, 5u);
 }
 
+// Two upserts of one new marker may meet on the server.
+TEST_F(mongo_away, tries_a_marker_again_that_met_another) {
+  open();
+  fake_->play({.command = "update",
+               .collection = "user_channels",
+               .times = 2,
+               .refuses = [](const fake_document&) { return kFakeDuplicateKey; }});
+  EXPECT_EQ(node_.c.mark("alice", "a", 3), core::err::ok);
+  EXPECT_EQ(node_.c.channels("alice").channels.at(0).read_offset, 3u);
+}
+
 TEST_F(mongo_away, keeps_what_came_while_an_answer_was_slow) {
   open();
   say_all("a", 1, 1);
