@@ -83,7 +83,9 @@ class mongo_store final : public store {
   core::err open_spool(std::string* why) noexcept;
   core::err choose_place(std::string* why) noexcept;
   core::err wait_for_place(std::string* why) noexcept;
-  setup_result set_up(mongo_client* client, writer_place* place, std::string* why) noexcept;
+  // `epoch`, unless empty, is the only one that we may go on with.
+  setup_result set_up(mongo_client* client, const std::string& epoch, writer_place* place,
+                      std::string* why) noexcept;
   void start() noexcept;
   void read_loop() noexcept;
   void keep_loop() noexcept;
@@ -128,7 +130,7 @@ core::err mongo_store::wait_for_place(std::string* why) noexcept {
   mongo_client* client = mongo_client_take(core_.pool);
   writer_place place;
   setup_result r;
-  while ((r = set_up(client, &place, why)) == setup_result::away && mono_us() < until)
+  while ((r = set_up(client, "", &place, why)) == setup_result::away && mono_us() < until)
     mongo_wait(&core_, kSetupPauseMs);
   mongo_client_give(core_.pool, client);
   if (r == setup_result::away) {
@@ -142,13 +144,17 @@ core::err mongo_store::wait_for_place(std::string* why) noexcept {
   return core::err::ok;
 }
 
-setup_result mongo_store::set_up(mongo_client* client, writer_place* place,
-                                 std::string* why) noexcept {
+setup_result mongo_store::set_up(mongo_client* client, const std::string& epoch,
+                                 writer_place* place, std::string* why) noexcept {
   const setup_result r =
       mongo_setup(&core_, client, spool_measure(core_.log).records > 0, place, why);
   if (r != setup_result::done) return r;
   if (!place_save(core_.options.spool_dir, *place)) {
     *why = "the file \"place\" cannot be written in " + core_.options.spool_dir;
+    return setup_result::refused;
+  }
+  if (!epoch.empty() && place->epoch != epoch) {
+    *why = "the database has begun another epoch; a restart goes on with that";
     return setup_result::refused;
   }
   core_.is_connected.store(true, std::memory_order_relaxed);
@@ -168,7 +174,7 @@ core::err mongo_store::choose_place(std::string* why) noexcept {
   core_.backlog_max = std::min(core_.options.backlog_max, place.backlog_max);
   mongo_client* client = mongo_client_take(core_.pool);
   writer_place asked;
-  const setup_result r = set_up(client, &asked, why);
+  const setup_result r = set_up(client, "", &asked, why);
   mongo_client_give(core_.pool, client);
   if (r == setup_result::refused) return core::err::conflict;
   if (r == setup_result::done) {
@@ -271,10 +277,7 @@ void mongo_store::keep_place(mongo_client* client) noexcept {
   }
   writer_place place;
   std::string why;
-  const setup_result r = set_up(client, &place, &why);
-  if (r == setup_result::refused) return fence(why);
-  if (r == setup_result::done && place.epoch != core_.epoch)
-    return fence("the database has begun another epoch; a restart goes on with that");
+  if (set_up(client, core_.epoch, &place, &why) == setup_result::refused) return fence(why);
   core_.taken.notify_all();
 }
 

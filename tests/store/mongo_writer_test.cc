@@ -219,6 +219,23 @@ TEST_F(mongo_writer, stops_when_its_place_was_taken_while_mongodb_was_away) {
   EXPECT_EQ(fake_->history("a"), "1:1 2:2");
 }
 
+TEST_F(mongo_writer, stops_when_another_epoch_has_begun_while_mongodb_was_away) {
+  open();
+  say_all("a", 1, 2);
+  drained();
+  node_.close();
+  fake_->remove_all("meta", {});  // the database was made anew
+  fake_->remove_all("publications", {});
+  fake_->go_away();
+  open();
+  fake_->come_back();
+  eventually([&] { return !stats().is_ready; });
+  EXPECT_EQ(say("a", "x").rc, core::err::unavailable);
+  node_.close();
+  open();
+  EXPECT_EQ(say("a", "x").rc, core::err::ok) << "a restart goes on with it";
+}
+
 TEST_F(mongo_writer, refuses_a_spool_of_another_database) {
   open();
   say_all("a", 1, 2);
