@@ -159,6 +159,7 @@ setup_result mongo_store::set_up(mongo_client* client, const std::string& epoch,
   }
   core_.is_connected.store(true, std::memory_order_relaxed);
   const std::lock_guard<std::mutex> held(core_.lock);
+  core_.turn = place->turn;
   core_.backlog_max = core_.options.backlog_max;
   core_.is_taken = true;
   return r;

@@ -60,6 +60,10 @@ doc& doc::id(const char* key) noexcept {
   bson_append_oid(&b_, key, -1, &oid);
   return *this;
 }
+doc& doc::all_of(const doc& other) noexcept {
+  bson_concat(&b_, &other.b_);
+  return *this;
+}
 doc& doc::same(const char* key, const bson_t& d) noexcept {
   bson_iter_t at;
   if (find(d, key, &at)) bson_append_iter(&b_, key, -1, &at);

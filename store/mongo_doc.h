@@ -30,7 +30,8 @@ class doc {
   doc& sub(const char* key, const doc& v) noexcept;
   doc& array(const char* key, const doc& v) noexcept;  // v has the keys "0", "1" …
   doc& raw(const char* key, std::string_view bson) noexcept;
-  doc& id(const char* key) noexcept;                     // a new ObjectId
+  doc& id(const char* key) noexcept;  // a new ObjectId
+  doc& all_of(const doc& other) noexcept;
   doc& same(const char* key, const bson_t& d) noexcept;  // what d has there, if anything
 
   void clear() noexcept { bson_reinit(&b_); }

@@ -25,7 +25,8 @@
 //   channels      {_id: name, top, last, size_max, ttl_ms, shift}, top by $max
 //   user_channels {user, channel, read}, unique (user, channel), read by $max
 //   dead_letters  {channel, offset, reason, code, document}: what the server refuses for good
-//   meta          {_id: "writer", spool, epoch, shift, backlog_max, seen, released, schema, import}
+//   meta          {_id: "writer", spool, turn, epoch, shift, backlog_max, seen, released, schema,
+//                  import}
 // A removal of history stands in the spool, too, in its order: a replay ends as the first time did.
 //
 // Locks: `lock` guards channels, backlogs and the answers of lookups, and is never held over I/O.
@@ -179,6 +180,7 @@ struct mongo_core {
   uint64_t backlog_max = 0;  // of `waiting`: the option's, but no more than the database was told
   std::string epoch;         // set before the threads start
   uint64_t shift = 0;        // offsets that epochs before may have used
+  int64_t turn = 0;          // of our place, set before is_taken; the keeper's
   bool is_taken = false;     // we are the database's writer: drains may begin
   bool is_fenced = false;    // somebody else is: nothing is accepted any more
   bool is_closing = false;   // drains end when their backlog is empty or the time is up

@@ -52,6 +52,7 @@ mongo_failure take_place(mongo_core* c, mongo_client* client, const mongo_writer
                          const writer_place& p, bool* is_ours) noexcept {
   doc set;
   set.bytes("spool", spool_id(c->log))
+      .number("turn", p.turn)
       .text("epoch", p.epoch)
       .number_u64("shift", p.shift)
       .number_u64("backlog_max", p.backlog_max)
@@ -61,25 +62,25 @@ mongo_failure take_place(mongo_core* c, mongo_client* client, const mongo_writer
       .small("schema", kMongoSchema);
   if (!before.is_there) {
     doc d;
-    d.text("_id", kWriter)
-        .bytes("spool", spool_id(c->log))
-        .text("epoch", p.epoch)
-        .number_u64("shift", p.shift)
-        .number_u64("backlog_max", p.backlog_max)
-        .date("seen", c->options.clock->wall_ms())
-        .text("host", mongo_host_name())
-        .flag("released", false)
-        .small("schema", kMongoSchema);
+    d.text("_id", kWriter).all_of(set);
     const mongo_bulk_result r = mongo_insert(client, kMeta, {d.view()});
     *is_ours = r.errors.empty();
     return r.failure;
   }
   mongo_update u;
-  u.filter.text("_id", kWriter).bytes("spool", before.spool).date("seen", before.seen_ms);
+  u.filter.text("_id", kWriter).bytes("spool", before.spool);
+  if (before.place.turn > 0) u.filter.number("turn", before.place.turn);
   u.update.sub("$set", set).sub("$unset", doc().text("import", ""));
   const mongo_bulk_result r = mongo_change(client, kMeta, {u});
   *is_ours = r.errors.empty() && r.matched == 1;
   return r.failure;
+}
+
+// The writer's document while it is ours.
+doc our_place(const mongo_core& c) {
+  doc filter;
+  filter.text("_id", kWriter).bytes("spool", spool_id(c.log)).number("turn", c.turn);
+  return filter;
 }
 
 // Which place follows the one that is there.
@@ -92,7 +93,7 @@ bool next_place(const mongo_core& c, const mongo_writer& there, bool has_records
              " has publications of another database: this one has never had a writer";
       return false;
     }
-    *out = {epoch_new(), 0, 0};
+    *out = {epoch_new(), 0};
     return true;
   }
   *out = there.place;
@@ -125,7 +126,7 @@ bool next_place(const mongo_core& c, const mongo_writer& there, bool has_records
       "the spool of the database's last writer is not here; what only it had is lost, "
       "and a new epoch begins",
       {{"publications_at_most", there.place.backlog_max}});
-  *out = {epoch_new(), there.place.shift + there.place.backlog_max, 0};
+  *out = {epoch_new(), there.place.shift + there.place.backlog_max};
   return true;
 }
 
@@ -211,6 +212,7 @@ mongo_failure mongo_find_writer(mongo_client* client, mongo_writer* out) noexcep
                            out->place.epoch = doc_text(d, "epoch");
                            out->place.shift = static_cast<uint64_t>(doc_number(d, "shift"));
                            out->place.backlog_max = static_cast<uint64_t>(doc_number(d, "backlog_max"));
+                           out->place.turn = doc_number(d, "turn");
                            out->seen_ms = doc_number(d, "seen");
                            out->schema = doc_number(d, "schema");
                            out->is_released = doc_flag(d, "released");
@@ -259,6 +261,7 @@ setup_result mongo_setup(mongo_core* c, mongo_client* client, bool has_records, 
       const std::lock_guard<std::mutex> held(c->lock);  // the spool may be of a larger bound
       place->backlog_max = std::max(c->options.backlog_max, c->waiting);
     }
+    place->turn = there.place.turn + 1;
     bool is_ours = false;
     f = take_place(c, client, there, *place, &is_ours);
     if (!f && is_ours) return setup_result::done;
@@ -268,8 +271,7 @@ setup_result mongo_setup(mongo_core* c, mongo_client* client, bool has_records, 
 }
 
 setup_result mongo_stay(mongo_core* c, mongo_client* client) noexcept {
-  mongo_update u;
-  u.filter.text("_id", kWriter).bytes("spool", spool_id(c->log));
+  mongo_update u = {our_place(*c), {}};
   u.update.sub("$set", doc().date("seen", c->options.clock->wall_ms()));
   const mongo_bulk_result r = mongo_change(client, kMeta, {u});
   if (r.failure || !r.errors.empty()) return setup_result::away;
@@ -277,8 +279,7 @@ setup_result mongo_stay(mongo_core* c, mongo_client* client) noexcept {
 }
 
 void mongo_leave(mongo_core* c, mongo_client* client) noexcept {
-  mongo_update u;
-  u.filter.text("_id", kWriter).bytes("spool", spool_id(c->log));
+  mongo_update u = {our_place(*c), {}};
   u.update.sub("$set", doc().flag("released", true));
   static_cast<void>(mongo_change(client, kMeta, {u}));
 }

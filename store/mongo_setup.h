@@ -11,6 +11,7 @@ struct writer_place {
   std::string epoch;
   uint64_t shift = 0;
   uint64_t backlog_max = 0;  // as many of its publications may be in its spool alone
+  int64_t turn = 0;          // counts who has taken the place; not kept beside the spool
 };
 
 // The document `writer`.

@@ -99,6 +99,20 @@ TEST_F(mongo_writer, gives_one_of_two_that_come_at_once_the_place) {
   }
 }
 
+// Somebody has copied the directory.
+TEST_F(mongo_writer, stops_when_another_has_its_place_with_a_copy_of_its_spool) {
+  node_.o.lease_ms = 40;
+  open();
+  say_all("a", 1, 2);
+  drained();
+  std::filesystem::copy(dir_.file("spool"), other_.o.spool_dir,
+                        std::filesystem::copy_options::recursive);
+  open_other();
+  eventually([&] { return !stats().is_ready; });
+  EXPECT_EQ(say("a", "x").rc, core::err::unavailable);
+  EXPECT_EQ(other_.c.say("a", "3").offset, 3u);
+}
+
 TEST_F(mongo_writer, that_is_lost_with_its_spool_gives_way_to_a_new_epoch) {
   node_.o.backlog_max = 100;
   open();
