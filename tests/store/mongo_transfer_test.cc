@@ -325,6 +325,19 @@ TEST_F(mongo_transfer_test, leaves_a_whole_history_to_nodes_when_more_did_not_co
   EXPECT_EQ(export_fails().rc, core::err::ok);
 }
 
+// An export holds nothing, so it looks again at its end.
+TEST_F(mongo_transfer_test, notices_a_node_that_begins_during_an_export) {
+  ASSERT_EQ(imported(long_text(50), mongo_sink().get()).rc, core::err::ok);
+  const auto from = mongo_source();
+  store::history_head head;
+  store::history_page page;
+  std::string why;
+  ASSERT_EQ(from->begin(&head, &why), core::err::ok) << why;
+  serve_mongo([](client& c) { c.say("long", "1"); });
+  EXPECT_EQ(from->next(&page, &why), core::err::denied);
+  EXPECT_NE(why.find("export again"), std::string::npos) << why;
+}
+
 // After a lost spool: a channel without a document, offsets that were used, publications of two
 // epochs.
 TEST_F(mongo_transfer_test, moves_what_a_lost_spool_has_left) {
