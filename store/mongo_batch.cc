@@ -92,7 +92,8 @@ bool compare(mongo_core* c, mongo_client* client, batch* b, const std::vector<ba
     wanted[{i->channel, i->record.offset}] = i;
   }
   std::vector<batch_item*> others;
-  for (const auto& [channel, range] : ranges) {
+  for (const auto& [channel_at, range] : ranges) {
+    mongo_channel* const channel = channel_at;  // lambdas of older clangs take no binding
     doc filter;
     filter.text("channel", channel->name)
         .sub("offset", doc().number_u64("$gte", range.first).number_u64("$lte", range.second));

@@ -238,7 +238,9 @@ mongo_failure mongo_sink::compare(const records& twice, refusal* no) noexcept {
   for (const history_record* r : twice) wanted[r->channel][r->pub.offset] = r;
   std::vector<mongo_update> blanks;
   uint64_t same = 0;
-  for (const auto& [channel, at] : wanted) {
+  for (const auto& each : wanted) {
+    const std::string_view channel = each.first;
+    const std::map<uint64_t, const history_record*>& at = each.second;
     doc filter;
     filter.text("channel", channel)
         .sub("offset",
@@ -292,11 +294,12 @@ mongo_failure mongo_sink::renew_keys(const records& twice) noexcept {
   std::map<std::string_view, std::map<std::string_view, const history_record*>> wanted;
   for (const history_record* r : twice) wanted[r->channel][r->key_scope] = r;
   std::vector<mongo_update> updates;
-  for (const auto& [channel, by_scope] : wanted) {
+  for (const auto& each : wanted) {
+    const std::map<std::string_view, const history_record*>& by_scope = each.second;
     doc scopes, filter;
     size_t n = 0;
     for (const auto& [scope, r] : by_scope) scopes.bytes(std::to_string(n++).c_str(), scope);
-    filter.text("channel", channel).sub("scope", doc().array("$in", scopes));
+    filter.text("channel", each.first).sub("scope", doc().array("$in", scopes));
     const mongo_failure f = mongo_find_each(c_.client, kKeys, filter, doc(), [&](const bson_t& d) {
       const auto it = by_scope.find(doc_bytes(d, "scope"));
       if (it == by_scope.end()) return true;

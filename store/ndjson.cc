@@ -100,6 +100,16 @@ struct field {
   bool flag = false;
 };
 
+// A text of the file, for a sentence about it.
+std::string shown(std::string_view text) {
+  constexpr size_t kShownMax = 64;
+  std::string out =
+      "\"" + std::string(text.substr(0, kShownMax)) + (text.size() > kShownMax ? "…" : "") + "\"";
+  for (char& c : out)
+    if (static_cast<unsigned char>(c) < 0x20) c = '?';
+  return out;
+}
+
 // A cursor in the line. A function that returns false has said why.
 struct reader {
   std::string_view line;
@@ -222,7 +232,7 @@ bool read_fields(reader* r, std::vector<field>* out) {
     if (!r->is_next(':')) return r->fail("no ':'");
     if (!read_value(r, &f)) return false;
     for (const field& other : *out)
-      if (other.name == f.name) return r->fail("\"" + f.name + "\" comes twice");
+      if (other.name == f.name) return r->fail(shown(f.name) + " comes twice");
     out->push_back(std::move(f));
   } while (r->is_next(','));
   if (!r->is_next('}')) return r->fail("no ',' or '}'");
@@ -348,7 +358,7 @@ void take_record(taker* t, const std::string& kind, history_record* r) {
     r->user = t->text("user", true, core::kUserBytesMax);
     r->read_offset = t->u64("read", true);
   } else {
-    t->problem = "the kind is \"" + kind + "\"; there are " + kKinds;
+    t->problem = "the kind is " + shown(kind) + "; there are " + kKinds;
   }
 }
 
@@ -447,7 +457,7 @@ core::err ndjson_parse(std::string_view line, ndjson_line* out, std::string* why
     take_record(&t, kind, &out->record);
   }
   if (t.problem.empty() && !t.fields.empty())
-    t.problem = "a " + kind + " has no field \"" + t.fields[0].name + "\"";
+    t.problem = "a " + kind + " has no field " + shown(t.fields[0].name);
   *why = t.problem;
   return t.problem.empty() ? core::err::ok : core::err::malformed;
 }
@@ -468,7 +478,7 @@ core::err ndjson_check(ndjson_order* o, const history_record& r, std::string* wh
     return core::err::ok;
   }
   if (r.channel != o->channel)
-    return fail("the line of channel \"" + r.channel + "\" must come before what is in it");
+    return fail("the line of channel " + shown(r.channel) + " must come before what is in it");
   if (r.pub.offset > o->top)
     return fail("offset " + std::to_string(r.pub.offset) + " is above the channel's top, " +
                 std::to_string(o->top));
