@@ -45,6 +45,8 @@ void redis_broker::remove_server(size_t i) noexcept {
   if (is_closed_) return;
   redis_conn_close(s->commands);
   redis_conn_close(s->messages);
+  for (partition_state& p : partitions_)
+    if (p.asking == s) p.asking = nullptr;
   servers_.erase(servers_.begin() + static_cast<ptrdiff_t>(i));
   for (size_t n = i; n < servers_.size(); ++n) servers_[n]->index = static_cast<uint32_t>(n);
 }

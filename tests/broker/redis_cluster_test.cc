@@ -292,12 +292,17 @@ TEST_F(redis_cluster_test, what_is_said_while_a_slot_moves_is_heard) {
     {
       store_test::blocked_loop deaf(b_->home());
       world_->move(slot, from, to);
-      last = a_->publish(message(room, "x")).offset;
+      const auto r = a_->publish(message(room, "x"));
+      ASSERT_EQ(r.rc, core::err::ok);
+      last = r.offset;
     }
-    ASSERT_TRUE(test_node::within(5000, [&] {
-      const auto heard = b_->offsets(room);
-      return !heard.empty() && heard.back() == last && b_->is_ready();
-    })) << round;
+    ASSERT_TRUE(test_node::within(5000,
+                                  [&] {
+                                    const auto heard = b_->offsets(room);
+                                    return !heard.empty() && heard.back() == last && b_->is_ready();
+                                  }))
+        << round << " " << b_->why() << " has " << b_->offsets(room).size() << " lost "
+        << b_->said.count("lost") << " last " << last << " heard " << b_->offsets(room).back();
   }
   EXPECT_EQ(b_->offsets(room).size(), 6u);
   EXPECT_EQ(b_->said.count("lost"), 0u);

@@ -158,6 +158,25 @@ void redis_cluster_world::end_move(uint16_t slot, redis_server* from, redis_serv
     if (s.get() != from && s.get() != to && s->pid() > 0) {
       EXPECT_EQ(s->call(argv), "+OK");
     }
+  wait_owner(slot, to);
+}
+
+// Gossip of before the move may undo it as long as somebody does not know the new owner's epoch.
+void redis_cluster_world::wait_owner(uint16_t slot, redis_server* to) {
+  const std::string at = "127.0.0.1:" + std::to_string(to->port()) + "@";
+  const auto epoch = [&](redis_server* asked) {
+    const std::string map = asked->call({"CLUSTER", "NODES"});
+    size_t from = map.find(at);
+    for (int field = 0; field < 5 && from != std::string::npos; ++field)
+      from = map.find(' ', from + 1);
+    return from == std::string::npos ? "" : map.substr(from, map.find(' ', from + 1) - from);
+  };
+  wait("all agree who has the slot", [&] {
+    const std::string newest = epoch(to);
+    for (redis_server* s : all())
+      if (owner(slot, s) != to || epoch(s) != newest) return false;
+    return true;
+  });
 }
 
 void redis_cluster_world::move(uint16_t slot, redis_server* from, redis_server* to) {

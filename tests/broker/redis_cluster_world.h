@@ -30,6 +30,7 @@ class redis_cluster_world {
   // How many keys have moved; at most `count`.
   size_t move_keys(uint16_t slot, redis_server* from, redis_server* to, size_t count = 100);
   void end_move(uint16_t slot, redis_server* from, redis_server* to);
+  void wait_owner(uint16_t slot, redis_server* to);
   void move(uint16_t slot, redis_server* from, redis_server* to);
 
  private:

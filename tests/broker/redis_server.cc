@@ -120,7 +120,13 @@ redis_server::redis_server(std::vector<std::string> settings, bool is_sentinel)
 
 redis_server::~redis_server() {
   kill();
-  std::filesystem::remove_all(dir_);
+  // A child that saves for it may still write there.
+  std::error_code failed;
+  for (int i = 0; i < 100; ++i) {
+    std::filesystem::remove_all(dir_, failed);
+    if (!failed) return;
+    poll(nullptr, 0, 20);
+  }
 }
 
 void redis_server::start() {
