@@ -59,6 +59,7 @@ mongo_failure take_place(mongo_core* c, mongo_client* client, const mongo_writer
       .date("seen", c->options.clock->wall_ms())
       .text("host", mongo_host_name())
       .flag("released", false)
+      .text("import", "")
       .small("schema", kMongoSchema);
   if (!before.is_there) {
     doc d;
@@ -70,7 +71,7 @@ mongo_failure take_place(mongo_core* c, mongo_client* client, const mongo_writer
   mongo_update u;
   u.filter.text("_id", kWriter).bytes("spool", before.spool);
   if (before.place.turn > 0) u.filter.number("turn", before.place.turn);
-  u.update.sub("$set", set).sub("$unset", doc().text("import", ""));
+  u.update.sub("$set", set);
   const mongo_bulk_result r = mongo_change(client, kMeta, {u});
   *is_ours = r.errors.empty() && r.matched == 1;
   return r.failure;
