@@ -325,8 +325,7 @@ void mongo_store::end_waits(uint64_t due_us, core::err rc) noexcept {
     if (core_.waits == 0) return;
     for (const auto& [name, m] : core_.channels) {
       if (m->waits.empty()) continue;
-      for (auto& w :
-           take_waits(&core_, m.get(), [&](const auto& x) { return x.due_us <= due_us; }))
+      for (auto& w : take_waits(&core_, m.get(), [&](const auto& x) { return x.due_us <= due_us; }))
         late.push_back(std::move(w));
     }
   }
@@ -361,8 +360,7 @@ void mongo_store::keep_loop() noexcept {
       if (core_.is_closing || core_.is_fenced) break;
       is_taken = core_.is_taken;
       const uint64_t now = mono_us();
-      uint64_t due =
-          is_taken ? std::min(sweep_us, keeper_.stay_us) : now + 1000ull * kSetupPauseMs;
+      uint64_t due = is_taken ? std::min(sweep_us, keeper_.stay_us) : now + 1000ull * kSetupPauseMs;
       if (core_.waits > 0) due = std::min<uint64_t>(due, now + 1000ull * kWaitsMs);
       if (due > now) core_.taken.wait_for(held, std::chrono::microseconds(due - now));
       if (core_.is_closing || core_.is_fenced) break;

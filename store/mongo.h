@@ -22,7 +22,7 @@ struct mongo_options {
   uint64_t queue_bytes_max = 256ull << 20;
   uint64_t read_bytes_max = 64ull << 20;  // of answers on their way to the loops; the readers wait
   uint32_t sweep_ms = 10'000;             // retention and expired keys
-  uint32_t stored_ms = 10'000;  // when_stored() waits so long
+  uint32_t stored_ms = 10'000;            // when_stored() waits so long
   uint32_t start_ms = 30'000;  // how long a start waits for MongoDB when the spool cannot do alone
   uint32_t marker_ms = 5000;   // a read marker that MongoDB has not taken by then is `unavailable`
   uint32_t close_ms = 5000;    // for the backlog; what is left waits in the spool

@@ -206,20 +206,20 @@ mongo_failure mongo_make_indexes(mongo_client* client) noexcept {
 }
 
 mongo_failure mongo_find_writer(mongo_client* client, mongo_writer* out) noexcept {
-  return mongo_find_each(client, kMeta, doc().text("_id", kWriter), doc().number("limit", 1),
-                         [&](const bson_t& d) {
-                           out->is_there = true;
-                           out->spool = doc_bytes(d, "spool");
-                           out->place.epoch = doc_text(d, "epoch");
-                           out->place.shift = static_cast<uint64_t>(doc_number(d, "shift"));
-                           out->place.backlog_max = static_cast<uint64_t>(doc_number(d, "backlog_max"));
-                           out->place.turn = doc_number(d, "turn");
-                           out->seen_ms = doc_number(d, "seen");
-                           out->schema = doc_number(d, "schema");
-                           out->is_released = doc_flag(d, "released");
-                           out->import = doc_text(d, "import");
-                           return false;
-                         });
+  return mongo_find_each(
+      client, kMeta, doc().text("_id", kWriter), doc().number("limit", 1), [&](const bson_t& d) {
+        out->is_there = true;
+        out->spool = doc_bytes(d, "spool");
+        out->place.epoch = doc_text(d, "epoch");
+        out->place.shift = static_cast<uint64_t>(doc_number(d, "shift"));
+        out->place.backlog_max = static_cast<uint64_t>(doc_number(d, "backlog_max"));
+        out->place.turn = doc_number(d, "turn");
+        out->seen_ms = doc_number(d, "seen");
+        out->schema = doc_number(d, "schema");
+        out->is_released = doc_flag(d, "released");
+        out->import = doc_text(d, "import");
+        return false;
+      });
 }
 
 std::string mongo_host_name() {

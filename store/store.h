@@ -124,9 +124,9 @@ class store {
   virtual core::err append(core::loop* home, append_request&& r, append_cb cb,
                            void* user) noexcept = 0;
 
-  // Answers when a committed publication is where the store keeps it for good: ok, or timeout (it is
-  // committed, and will be there later). *is_there: it is already, no answer will come; so it is with
-  // all stores but those that commit here and bring it elsewhere.
+  // Answers when a committed publication is where the store keeps it for good: ok, or timeout (it
+  // is committed, and will be there later). *is_there: it is already, no answer will come; so it is
+  // with all stores but those that commit here and bring it elsewhere.
   virtual core::err when_stored(core::loop* home, const std::string& channel, uint64_t offset,
                                 bool* is_there, done_cb cb, void* user) noexcept {
     static_cast<void>(home), static_cast<void>(channel), static_cast<void>(offset);

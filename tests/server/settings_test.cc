@@ -176,7 +176,8 @@ TEST_F(settings_test, a_store_in_mongodb) {
       "[store]\nurl = \"mongodb://h\"\nspool_dir = \"/s\"\nspool_size_max = \"2MiB\"\n"
       "backlog_max = 5000\nmongo_writers = 3\nmongo_readers = 4\n"
       "batch_count_max = 7\nbatch_size_max = \"1MiB\"\nbatch_age = \"1s\"\n"
-      "retry_max = \"2s\"\nqueue_max = 99\n");
+      "retry_max = \"2s\"\nqueue_max = 99\nstored_timeout = \"3s\"\n"
+      "[namespace.sure]\nhistory_forever = true\nacknowledge_stored = true\n");
   ASSERT_EQ(load(), core::err::ok) << message_;
   EXPECT_EQ(s_.mongo.spool_dir, "/s");
   EXPECT_EQ(s_.mongo.spool_bytes_max, 2u << 20);
@@ -188,6 +189,11 @@ TEST_F(settings_test, a_store_in_mongodb) {
   EXPECT_EQ(s_.mongo.batch_age_ms, 1000u);
   EXPECT_EQ(s_.mongo.retry_ms_max, 2000u);
   EXPECT_EQ(s_.mongo.queue_max, 99u);
+  EXPECT_EQ(s_.mongo.stored_ms, 3000u);
+  EXPECT_TRUE(ns("sure")->acknowledge_stored);
+  EXPECT_FALSE(ns("")->acknowledge_stored);
+  refused_file("[namespace.x]\nacknowledge_stored = true\n", "needs history");
+  file("");
   refused({"--store", "mongodb://"}, "is not one");
   refused({"--store", "mongodb://h/?w=0"}, "without an acknowledgement");
   refused({"--broker", "redis://h", "--store", url}, "which one node has for itself");

@@ -167,6 +167,13 @@ struct client {
     const core::err rc = s->read(home, std::move(r), pending<store::read_result>::answered, &p);
     return rc == core::err::ok ? p.wait() : store::read_result{.rc = rc};
   }
+  // ok at once where the store says that it is there.
+  core::err stored(const std::string& channel, uint64_t offset) {
+    pending<core::err> p{.home = home};
+    bool is_there = false;
+    const core::err rc = s->when_stored(home, channel, offset, &is_there, done_answered, &p);
+    return rc == core::err::ok && !is_there ? p.wait() : rc;
+  }
   std::string pages(const std::string& channel) {
     return text(read(page(channel, 0, 1'000'000)).pubs);
   }

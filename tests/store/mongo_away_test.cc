@@ -53,6 +53,57 @@ TEST_F(mongo_away, acknowledges_and_reads_what_the_spool_has) {
   EXPECT_EQ(stats().conflicts + stats().dead_letters, 0u);
 }
 
+TEST_F(mongo_away, tells_when_a_publication_is_stored_and_not_before) {
+  node_.o.queue_max = 2;
+  open();
+  say_all("a", 1, 1);
+  drained();
+  const auto ask = [&](uint64_t offset, pending<core::err>* p, bool* is_there) {
+    p->home = loops_.at(0);
+    return node_.s->when_stored(p->home, "a", offset, is_there, done_answered, p);
+  };
+  pending<core::err> none, second, third;
+  bool is_there = false;
+  EXPECT_EQ(ask(1, &none, &is_there), core::err::ok);
+  EXPECT_TRUE(is_there);
+  fake_->go_away();
+  say_all("a", 2, 3);
+  ASSERT_EQ(ask(2, &second, &is_there), core::err::ok);
+  EXPECT_FALSE(is_there);
+  ASSERT_EQ(ask(3, &third, &is_there), core::err::ok);
+  EXPECT_EQ(ask(3, &none, &is_there), core::err::full);
+  std::future<core::err> answer = second.promise.get_future();
+  EXPECT_EQ(answer.wait_for(std::chrono::milliseconds(300)), std::future_status::timeout)
+      << "MongoDB does not have it";
+  fake_->come_back();
+  EXPECT_EQ(answer.get(), core::err::ok);
+  EXPECT_EQ(third.wait(), core::err::ok);
+  drained();
+  EXPECT_EQ(ask(3, &none, &is_there), core::err::ok);
+  EXPECT_TRUE(is_there);
+}
+
+TEST_F(mongo_away, ends_a_wait_for_mongodb_after_its_time_and_when_it_closes) {
+  node_.o.stored_ms = 100;
+  node_.o.close_ms = 1;
+  open();
+  say_all("a", 1, 1);
+  drained();
+  fake_->go_away();
+  say_all("a", 2, 2);
+  EXPECT_EQ(node_.c.stored("a", 2), core::err::timeout);
+  node_.close();
+  node_.o.stored_ms = 60'000;
+  open();
+  pending<core::err> p{.home = loops_.at(0)};
+  bool is_there = false;
+  ASSERT_EQ(node_.s->when_stored(p.home, "a", 2, &is_there, done_answered, &p), core::err::ok);
+  ASSERT_FALSE(is_there);
+  node_.s->close();
+  EXPECT_EQ(p.wait(), core::err::timeout);
+  EXPECT_EQ(node_.s->when_stored(p.home, "a", 2, &is_there, done_answered, &p), core::err::closed);
+}
+
 TEST_F(mongo_away, tells_the_age_of_the_oldest_that_waits) {
   open();
   say_all("a", 1, 1);

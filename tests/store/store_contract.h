@@ -504,6 +504,12 @@ TEST_P(store_contract, drops_answers_for_loops_that_have_ended) {
   s_->close();
 }
 
+TEST_P(store_contract, tells_when_a_publication_is_stored) {
+  say_many("a", 3);
+  for (const uint64_t offset : {3, 1, 2}) EXPECT_EQ(c_.stored("a", offset), core::err::ok);
+  EXPECT_EQ(c_.stored("a", 3), core::err::ok) << "again";
+}
+
 TEST_P(store_contract, answers_io_when_full_and_loses_nothing) {
   if (GetParam().missing != nullptr) GTEST_SKIP() << "its bound is of what waits: mongo_test";
   open(256 * 1024);

@@ -33,6 +33,10 @@ export class Mongo {
     return `${hosts}/${name}${options}`;
   }
 
+  // Only of one that we started.
+  signal(name) { this.process.kill(name); }
+  get isOurs() { return this.process !== undefined; }
+
   async stop() {
     if (this.process === undefined) return;
     const gone = once(this.process, 'exit');
