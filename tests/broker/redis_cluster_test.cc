@@ -270,9 +270,9 @@ TEST_F(redis_cluster_test, a_slot_that_has_half_moved) {
   for (test_node* n : {a_.get(), b_.get()}) {
     ASSERT_TRUE(test_node::within(
         10'000, [&] { return what(n, room).data.size() >= sent.size() && n->is_ready(); }));
-    std::vector<std::string> heard = what(n, room).data;
-    if (n == a_.get()) heard.erase(heard.begin());  // the first one
-    EXPECT_EQ(heard, sent);
+    std::vector<std::string> told = what(n, room).data;
+    if (n == a_.get()) told.erase(told.begin());  // the first one
+    EXPECT_EQ(told, sent);
   }
   EXPECT_EQ(a_->said.count("lost") + b_->said.count("lost"), 0u);
 }
@@ -298,8 +298,8 @@ TEST_F(redis_cluster_test, what_is_said_while_a_slot_moves_is_heard) {
     }
     ASSERT_TRUE(test_node::within(5000,
                                   [&] {
-                                    const auto heard = b_->offsets(room);
-                                    return !heard.empty() && heard.back() == last && b_->is_ready();
+                                    const auto told = b_->offsets(room);
+                                    return !told.empty() && told.back() == last && b_->is_ready();
                                   }))
         << round << " " << b_->why() << " has " << b_->offsets(room).size() << " lost "
         << b_->said.count("lost") << " last " << last << " heard " << b_->offsets(room).back();
