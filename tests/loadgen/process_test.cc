@@ -1,5 +1,6 @@
 // Processes that are started, killed, stopped, paused, and that end with the tool.
 #include "loadgen/process.h"
+#include "tests/core/http_server.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -13,10 +14,10 @@
 #include <sstream>
 #include <thread>
 
-#include "http_server.h"
-
 namespace loadgen {
 namespace {
+
+using core::http_server;
 
 using core::err;
 using std::string;

@@ -8,12 +8,14 @@
 #include <cstring>
 #include <thread>
 
-#include "http_server.h"
 #include "loadgen/proc_usage.h"
 #include "loadgen/process.h"
+#include "tests/core/http_server.h"
 
 namespace loadgen {
 namespace {
+
+using core::http_server;
 
 using core::err;
 using std::string;
