@@ -5,31 +5,37 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <iterator>
+#include <mutex>
 
 namespace core {
+
+std::atomic<log_level> log_level_least{log_level::info};
+
 namespace {
 
 // What peers send may stand in a value: a line stays readable and its memory bounded.
 constexpr size_t kLogValueBytesMax = 4096;
+constexpr size_t kLogLineBytes = 256;  // most are shorter: one allocation rather than five
 
 std::atomic<log_format> current_format{log_format::logfmt};
-std::atomic<log_level> current_level{log_level::info};
+std::atomic<log_level> levels[kLogComponents] = {log_level::info, log_level::info, log_level::info,
+                                                 log_level::info, log_level::info, log_level::info,
+                                                 log_level::info};
+static_assert(kLogComponents == 7, "each begins with a level");
 std::atomic<int> current_fd{2};
+std::atomic<const log_sink*> current_sink{nullptr};
+std::string current_node;
 
-const char* level_name(log_level level) noexcept {
-  switch (level) {
-    case log_level::debug:
-      return "debug";
-    case log_level::info:
-      return "info";
-    case log_level::warn:
-      return "warn";
-    case log_level::error:
-      return "error";
-  }
-  return "error";
-}
+constexpr const char* kLevelNames[] = {"debug", "info", "warn", "error"};
+constexpr const char* kComponentNames[] = {
+#define X(name) #name,
+    CORE_LOG_COMPONENT_MAP(X)
+#undef X
+};
+static_assert(std::size(kLevelNames) == kLogLevels);
 
 // Length of the well-formed UTF-8 sequence (RFC 3629) at the beginning of `s`; 0 when there is
 // none.
@@ -122,9 +128,7 @@ void append_field(std::string* out, log_format format, std::string_view key, std
   }
 }
 
-std::string timestamp() {
-  timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
+std::string timestamp(const timespec& now) {
   tm utc{};
   gmtime_r(&now.tv_sec, &utc);
   char text[64];
@@ -147,29 +151,98 @@ void write_line(int fd, std::string_view line) noexcept {
 
 }  // namespace
 
+const char* log_level_name(log_level level) noexcept {
+  return kLevelNames[static_cast<size_t>(level)];
+}
+
+bool log_level_find(std::string_view name, log_level* out) noexcept {
+  for (size_t i = 0; i < kLogLevels; ++i) {
+    if (name != kLevelNames[i]) continue;
+    *out = static_cast<log_level>(i);
+    return true;
+  }
+  return false;
+}
+
+const char* log_component_name(log_component c) noexcept {
+  return kComponentNames[static_cast<size_t>(c)];
+}
+
+bool log_component_find(std::string_view name, log_component* out) noexcept {
+  for (size_t i = 0; i < kLogComponents; ++i) {
+    if (name != kComponentNames[i]) continue;
+    *out = static_cast<log_component>(i);
+    return true;
+  }
+  return false;
+}
+
+log_component log_component_of(const char* file) noexcept {
+  std::string_view path(file);
+  const size_t end = path.rfind('/');
+  if (end == std::string_view::npos) return log_component::other;
+  path = path.substr(0, end);
+  log_component c = log_component::other;
+  (void)log_component_find(path.substr(path.rfind('/') + 1), &c);
+  return c;
+}
+
 void log_setup(log_format format, log_level least, int fd) noexcept {
   current_format.store(format, std::memory_order_relaxed);
-  current_level.store(least, std::memory_order_relaxed);
+  for (size_t i = 0; i < kLogComponents; ++i) log_level_set(static_cast<log_component>(i), least);
   current_fd.store(fd, std::memory_order_relaxed);
 }
 
-bool log_enabled(log_level level) noexcept {
-  return level >= current_level.load(std::memory_order_relaxed);
+void log_node(std::string_view name) {
+  current_node = name;
 }
 
-void log_write(log_level level, std::string_view msg,
-               std::initializer_list<log_field> fields) noexcept {
-  if (!log_enabled(level)) return;
+void log_level_set(log_component c, log_level level) noexcept {
+  levels[static_cast<size_t>(c)].store(level, std::memory_order_relaxed);
+  // Two threads that set at the same time may leave a least that is too high: under a lock.
+  static std::mutex lock;
+  const std::lock_guard<std::mutex> held(lock);
+  log_level least = log_level::error;
+  for (const auto& l : levels) least = std::min(least, l.load(std::memory_order_relaxed));
+  log_level_least.store(least, std::memory_order_relaxed);
+}
+
+log_level log_level_get(log_component c) noexcept {
+  return levels[static_cast<size_t>(c)].load(std::memory_order_relaxed);
+}
+
+bool log_enabled_in(log_component c, log_level level) noexcept {
+  return level >= levels[static_cast<size_t>(c)].load(std::memory_order_relaxed);
+}
+
+void log_sink_set(const log_sink* s) noexcept {
+  current_sink.store(s, std::memory_order_release);
+}
+
+void log_write(log_level level, std::string_view msg, std::initializer_list<log_field> fields,
+               const char* file) noexcept {
+  if (level < log_level_least.load(std::memory_order_relaxed)) return;
+  const log_component component = log_component_of(file);
+  if (!log_enabled_in(component, level)) return;
   const int saved_errno = errno;
   try {
     const log_format format = current_format.load(std::memory_order_relaxed);
+    timespec now{};
+    clock_gettime(CLOCK_REALTIME, &now);
     std::string line;
-    append_field(&line, format, "ts", timestamp(), false);
-    append_field(&line, format, "level", level_name(level), false);
+    line.reserve(kLogLineBytes);
+    append_field(&line, format, "ts", timestamp(now), false);
+    append_field(&line, format, "level", log_level_name(level), false);
+    append_field(&line, format, "component", log_component_name(component), false);
+    if (!current_node.empty()) append_field(&line, format, "node", current_node, false);
     append_field(&line, format, "msg", msg, false);
     for (const log_field& f : fields) append_field(&line, format, f.key, f.value, f.is_number);
     line.append(format == log_format::json ? "}\n" : "\n");
     write_line(current_fd.load(std::memory_order_relaxed), line);
+    const log_sink* sink = current_sink.load(std::memory_order_acquire);
+    if (sink != nullptr)
+      sink->line(sink->user, level, int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec,
+                 std::string_view(line).substr(0, line.size() - 1));
   } catch (...) {
     write_line(current_fd.load(std::memory_order_relaxed),
                "level=error msg=\"out of memory for a log line\"\n");

@@ -1,5 +1,5 @@
-// One line per event, as logfmt or JSON: ts, level, msg, then key=value pairs. Any thread; a line
-// is one write(2).
+// One line per event, as logfmt or JSON: ts, level, component, node, msg, then key=value pairs. Any
+// thread; a line is one write(2). docs/LOGS.md has the keys.
 #pragma once
 
 #include <atomic>
@@ -12,7 +12,24 @@
 namespace core {
 
 enum class log_level : uint8_t { debug, info, warn, error };
+inline constexpr size_t kLogLevels = 4;
+const char* log_level_name(log_level level) noexcept;
+bool log_level_find(std::string_view name, log_level* out) noexcept;
+
 enum class log_format : uint8_t { logfmt, json };
+
+// A line's component is the folder of the file that writes it.
+#define CORE_LOG_COMPONENT_MAP(X) X(core) X(proto) X(broker) X(store) X(chat) X(server) X(other)
+enum class log_component : uint8_t {
+#define X(name) name,
+  CORE_LOG_COMPONENT_MAP(X)
+#undef X
+      kCount
+};
+inline constexpr size_t kLogComponents = static_cast<size_t>(log_component::kCount);
+const char* log_component_name(log_component c) noexcept;
+bool log_component_find(std::string_view name, log_component* out) noexcept;
+log_component log_component_of(const char* file) noexcept;  // __FILE__ or __builtin_FILE()
 
 struct log_field {
   std::string_view key;
@@ -26,24 +43,51 @@ struct log_field {
       : key(k), value(std::to_string(v)), is_number(true) {}
 };
 
-void log_setup(log_format format, log_level least,
-               int fd) noexcept;  // once, before threads start; default logfmt, info, 2
-bool log_enabled(log_level level) noexcept;
-// Secrets never go here: no tokens, keys, or message bodies.
-void log_write(log_level level, std::string_view msg,
-               std::initializer_list<log_field> fields = {}) noexcept;
+// Once, before threads start; default logfmt, info for every component, 2.
+void log_setup(log_format format, log_level least, int fd) noexcept;
+// Every line says `name` from now on; "" says none. Before threads start.
+void log_node(std::string_view name);
 
-inline void log_debug(std::string_view m, std::initializer_list<log_field> f = {}) {
-  if (log_enabled(log_level::debug)) log_write(log_level::debug, m, f);
+// At run time; any thread.
+void log_level_set(log_component c, log_level least) noexcept;
+log_level log_level_get(log_component c) noexcept;
+// The least of all components: what is below it is left out without a look at its component.
+extern std::atomic<log_level> log_level_least;
+bool log_enabled_in(log_component c, log_level level) noexcept;
+inline bool log_enabled(log_level level, const char* file = __builtin_FILE()) noexcept {
+  return level >= log_level_least.load(std::memory_order_relaxed) &&
+         log_enabled_in(log_component_of(file), level);
 }
-inline void log_info(std::string_view m, std::initializer_list<log_field> f = {}) {
-  log_write(log_level::info, m, f);
+
+// Gets every line that is written, without its newline, on the thread that writes it: may not
+// block, may not log. `wall_ns` is Unix time.
+struct log_sink {
+  void (*line)(void* user, log_level level, int64_t wall_ns, std::string_view line) noexcept;
+  void* user;
+};
+// Keeps `s`; nullptr: none. A thread that is writing a line may still call the one before: it may
+// go when those threads have ended.
+void log_sink_set(const log_sink* s) noexcept;
+
+// Secrets never go here: no tokens, keys, or message bodies.
+void log_write(log_level level, std::string_view msg, std::initializer_list<log_field> fields = {},
+               const char* file = __builtin_FILE()) noexcept;
+
+inline void log_debug(std::string_view m, std::initializer_list<log_field> f = {},
+                      const char* file = __builtin_FILE()) {
+  if (log_enabled(log_level::debug, file)) log_write(log_level::debug, m, f, file);
 }
-inline void log_warn(std::string_view m, std::initializer_list<log_field> f = {}) {
-  log_write(log_level::warn, m, f);
+inline void log_info(std::string_view m, std::initializer_list<log_field> f = {},
+                     const char* file = __builtin_FILE()) {
+  log_write(log_level::info, m, f, file);
 }
-inline void log_error(std::string_view m, std::initializer_list<log_field> f = {}) {
-  log_write(log_level::error, m, f);
+inline void log_warn(std::string_view m, std::initializer_list<log_field> f = {},
+                     const char* file = __builtin_FILE()) {
+  log_write(log_level::warn, m, f, file);
+}
+inline void log_error(std::string_view m, std::initializer_list<log_field> f = {},
+                      const char* file = __builtin_FILE()) {
+  log_write(log_level::error, m, f, file);
 }
 
 // True at most once per `every_ms` and call site: `static log_limit once; if (log_limit_pass(&once,
