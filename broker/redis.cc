@@ -141,7 +141,7 @@ void redis_broker::on_answer(op* o, core::err rc, const redis_reply* r) noexcept
   if (rc == core::err::ok && r->is_error()) {
     static core::log_limit once;
     if (core::log_limit_pass(&once, 1000))
-      core::log_error("redis refuses a command", {{"error", r->text.substr(0, 200)}});
+      core::log_error("redis refuses a command", {{"reason", r->error_shown()}});
     rc = core::err::unavailable;
     if (is_another_server(r->error_code()))
       redis_conn_move(o->at->commands, redis_conn_at(o->at->commands),

@@ -46,7 +46,7 @@ void log_down(redis_conn* c, std::string_view why) noexcept {
   c->logged = why;
   core::log_warn(
       "no connection to Redis",
-      {{"server", redis_endpoint_text(c->options.at)}, {"name", c->options.name}, {"why", why}});
+      {{"server", redis_endpoint_text(c->options.at)}, {"name", c->options.name}, {"reason", why}});
 }
 
 uint32_t backoff_ms(redis_conn* c) noexcept {

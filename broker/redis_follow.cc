@@ -55,7 +55,7 @@ void redis_broker::on_no_map(std::string_view why) noexcept {
   nowhere_.why = why;
   static core::log_limit once;
   if (core::log_limit_pass(&once, 1000))
-    core::log_warn("the cluster's slots are not known", {{"why", why}});
+    core::log_warn("the cluster's slots are not known", {{"reason", why}});
 }
 
 void redis_broker::on_map(const redis_slot_map& m) noexcept {
@@ -160,7 +160,7 @@ void redis_broker::on_refused(server* s, std::string_view pubsub, std::string_vi
   const bool is_moved = is_cluster() && to.kind == redis_redirect_kind::moved;
   static core::log_limit once;
   if (!is_moved && core::log_limit_pass(&once, 1000))
-    core::log_error("redis refuses a subscription", {{"channel", pubsub}, {"error", error}});
+    core::log_error("redis refuses a subscription", {{"channel", pubsub}, {"reason", error}});
   subscription* sub =
       id == 0 ? nullptr : find(std::string(redis_channel_of(options_.prefix, pubsub)), id);
   const bool is_control = id == 0 && pubsub == shared_name("control");

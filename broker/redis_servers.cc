@@ -154,7 +154,7 @@ void redis_broker::on_no_master(std::string_view why) noexcept {
   server* s = servers_.front().get();
   if (!s->has_commands) s->why = why;
   static core::log_limit once;
-  if (core::log_limit_pass(&once, 1000)) core::log_warn("sentinels name no master", {{"why", why}});
+  if (core::log_limit_pass(&once, 1000)) core::log_warn("sentinels name no master", {{"reason", why}});
 }
 
 bool redis_broker::is_ready() noexcept {
@@ -202,7 +202,7 @@ void redis_broker::refuse(server* s, std::string&& why) noexcept {
   static core::log_limit once;
   if (core::log_limit_pass(&once, 1000))
     core::log_error("redis is refused",
-                    {{"server", redis_endpoint_text(redis_conn_at(s->commands))}, {"why", why}});
+                    {{"server", redis_endpoint_text(redis_conn_at(s->commands))}, {"reason", why}});
   s->why = std::move(why);
   s->refused_ms = std::max<uint64_t>(core::loop_now_ms(home_), 1);
   tick_later();
@@ -285,7 +285,7 @@ void redis_broker::load_scripts(server* s) noexcept {
 void redis_broker::on_script(server* s, core::err rc, const redis_reply* r) noexcept {
   if (rc != core::err::ok || is_closed_) return;
   if (r->is_error()) {
-    core::log_error("redis refuses a script", {{"error", r->text}});
+    core::log_error("redis refuses a script", {{"reason", r->error_shown()}});
     redis_conn_move(s->commands, redis_conn_at(s->commands), "a script is refused");
     return;
   }
@@ -315,7 +315,7 @@ void redis_broker::on_commands_lost(server* s, std::string_view why) noexcept {
   static core::log_limit once;
   if (core::log_limit_pass(&once, 1000))
     core::log_warn("redis is away",
-                   {{"server", redis_endpoint_text(redis_conn_at(s->commands))}, {"why", why}});
+                   {{"server", redis_endpoint_text(redis_conn_at(s->commands))}, {"reason", why}});
 }
 
 }  // namespace broker

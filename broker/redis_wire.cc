@@ -195,6 +195,11 @@ char* write_count(char mark, size_t n, char* out) noexcept {
 
 }  // namespace
 
+std::string_view redis_reply::error_shown() const noexcept {
+  constexpr size_t kShownBytesMax = 200;
+  return text.substr(0, std::min(text.find(", with args"), kShownBytesMax));
+}
+
 std::string_view redis_reply::error_code() const noexcept {
   return is_error() ? text.substr(0, text.find(' ')) : std::string_view();
 }

@@ -25,6 +25,9 @@ struct redis_reply {
   bool is_error() const noexcept { return type == redis_type::error; }
   // "MOVED", "NOSCRIPT": the first word of an error, or empty.
   std::string_view error_code() const noexcept;
+  // An error for a log line: without the command's arguments, which some errors quote and which may
+  // be a message's text; at most 200 bytes.
+  std::string_view error_shown() const noexcept;
 };
 
 using redis_argv = std::span<const std::string_view>;

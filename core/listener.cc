@@ -116,7 +116,7 @@ void on_emfile(listener* l, int code) noexcept {
   static log_limit once;
   l->home->counters.accept_emfile.add();
   if (log_limit_pass(&once, kEmfileLogMs))
-    log_warn("no descriptors left to accept connections", {{"error", std::strerror(code)}});
+    log_warn("no descriptors left to accept connections", {{"reason", std::strerror(code)}});
   if (l->spare >= 0) {
     ::close(l->spare);
     const int peer = ::accept4(l->fd, nullptr, nullptr, SOCK_CLOEXEC);

@@ -41,7 +41,7 @@ void fail(db* d, int rc, const char* what) noexcept {
   core::log_error("sqlite failed", {{"what", what},
                                     {"code", sqlite3_extended_errcode(d->handle)},
                                     {"errno", sqlite3_system_errno(d->handle)},
-                                    {"why", sqlite3_errmsg(d->handle)}});
+                                    {"reason", sqlite3_errmsg(d->handle)}});
 }
 
 int on_wal(void* user, sqlite3*, const char*, int pages) noexcept {

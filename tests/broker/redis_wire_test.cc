@@ -198,5 +198,19 @@ TEST(redis_wire, messages_allocate_nothing) {
   redis_reader_free(r);
 }
 
+TEST(redis_reply, an_error_is_shown_without_what_it_quotes) {
+  redis_reply r;
+  r.type = redis_type::error;
+  r.text = "ERR unknown command 'XADD', with args beginning with: 'room' 'a secret text' ";
+  EXPECT_EQ(r.error_shown(), "ERR unknown command 'XADD'");
+  r.text = "OOM command not allowed";
+  EXPECT_EQ(r.error_shown(), r.text);
+  const std::string at_max(200, 'x'), beyond(201, 'x');
+  r.text = at_max;
+  EXPECT_EQ(r.error_shown(), at_max);
+  r.text = beyond;
+  EXPECT_EQ(r.error_shown(), at_max);
+}
+
 }  // namespace
 }  // namespace broker
