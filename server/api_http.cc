@@ -14,9 +14,11 @@
 #include "core/assert.h"
 #include "core/hash.h"
 #include "core/limits.h"
+#include "core/log.h"
 #include "proto/api.h"
 #include "proto/reply.h"
 #include "server/edge.h"
+#include "server/log_levels.h"
 #include "server/routes.h"
 
 namespace server {
@@ -440,6 +442,22 @@ void make_steps(run* r) noexcept {
   for (step& s : r->steps) s.of = r;
 }
 
+// Of this node only: others are asked one by one.
+void answer_log_levels(http_exchange* x, std::string_view body) noexcept {
+  std::vector<log_level_change> changes;
+  std::string why;
+  if (!log_levels_read(body, &changes, &why)) {
+    http_answer(x, 400, kText, {}, why + "\n");
+    return;
+  }
+  log_levels_apply(changes);
+  const std::string now = log_levels_json();
+  if (!changes.empty())
+    core::log_warn("the levels of the log were changed",
+                   {{"levels", std::string_view(now).substr(0, now.size() - 1)}});
+  http_answer(x, 200, kJson, {}, now);
+}
+
 }  // namespace
 
 bool api_has_key(const node* n, const proto::http_request& r) noexcept {
@@ -475,6 +493,10 @@ void api_request(http_exchange* x, proto::http_request&& r) noexcept {
   }
   const std::string_view name =
       std::string_view(r.path).substr(std::min(r.path.size(), std::string_view("/api/").size()));
+  if (name == "log_levels") {
+    answer_log_levels(x, r.body);
+    return;
+  }
   const api_method method = proto::api_method_find(name);
   chat::node_loop* n = chat::node_loop_of(x->here);
   n->counters->api_calls[static_cast<size_t>(method)].add();

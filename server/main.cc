@@ -66,15 +66,10 @@ void stop(server::node* n, const sigset_t& signals) {
   watcher.join();
 }
 
-int serve(server::settings&& s) {
-  core::log_setup(s.log_format, s.log_level, 2);
-  raise_fd_limit();
-  signal(SIGPIPE, SIG_IGN);
-  const sigset_t signals = stop_signals();
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // before threads start, so that they inherit it
+int serve_logged(server::settings&& s, const sigset_t& signals, const server::loki* logs) {
   server::node* n = nullptr;
   std::string why;
-  if (server::node_start(std::move(s), &n, &why) != core::err::ok) {
+  if (server::node_start(std::move(s), &n, &why, logs) != core::err::ok) {
     core::log_error("cannot start: " + why);
     return 1;
   }
@@ -83,6 +78,19 @@ int serve(server::settings&& s) {
   }
   stop(n, signals);
   return 0;
+}
+
+int serve(server::settings&& s) {
+  server::settings_apply_log(s);
+  raise_fd_limit();
+  signal(SIGPIPE, SIG_IGN);
+  const sigset_t signals = stop_signals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // before threads start, so that they inherit it
+  // Around the node, so that Loki also gets why it could not start, and its last line.
+  server::loki* logs = s.has_loki ? server::loki_open(s.loki) : nullptr;
+  const int rc = serve_logged(std::move(s), signals, logs);
+  server::loki_close(logs);
+  return rc;
 }
 
 int run(int argc, const char* const* argv) {

@@ -30,6 +30,7 @@ struct scrape {
   std::vector<const loop_metrics*> loops;
   store::store_stats store;
   process_stats process;
+  loki_stats logs;
 
   template <typename F>
   double sum(F pick) const {
@@ -122,6 +123,11 @@ struct metric_row {
   [](const scrape& s, MetricFamily* f) { add(f, {}, static_cast<double>(s.store.field)); }
 #define OF_PROCESS(field) \
   [](const scrape& s, MetricFamily* f) { add(f, {}, static_cast<double>(s.process.field)); }
+// Without Loki there is no such series, so that an alert on it is silent.
+#define OF_LOKI(field)                                                       \
+  [](const scrape& s, MetricFamily* f) {                                     \
+    if (s.n->logs != nullptr) add(f, {}, static_cast<double>(s.logs.field)); \
+  }
 
 void fill_http(const scrape& s, MetricFamily* f) {
   for (size_t r = 0; r < std::size(kRouteNames); ++r) {
@@ -212,6 +218,11 @@ void fill_build(const scrape& s, MetricFamily* f) {
 }
 void fill_broker_ready(const scrape& s, MetricFamily* f) {
   add(f, {}, node_broker_ready(s.n, s.store) ? 1 : 0);
+}
+void fill_loki_dropped(const scrape& s, MetricFamily* f) {
+  for (size_t i = 0; s.n->logs != nullptr && i < std::size(s.logs.dropped_lines); ++i)
+    add(f, {{"reason", loki_drop_name(static_cast<loki_drop>(i))}},
+        static_cast<double>(s.logs.dropped_lines[i]));
 }
 void fill_draining(const scrape& s, MetricFamily* f) {
   add(f, {}, s.n->is_draining.load(std::memory_order_relaxed) ? 1 : 0);
@@ -352,6 +363,19 @@ const metric_row kMetrics[] = {
      "Publications in whose place MongoDB has others: their channel is stopped. Alarm at the "
      "first.",
      OF_STORE(conflicts)},
+    {"parley_log_loki_pushed_lines_total", kCounter, "",
+     "With log.loki_url, as all of these: log lines that Loki has taken.", OF_LOKI(pushed_lines)},
+    {"parley_log_loki_dropped_lines_total", kCounter, "reason",
+     "Log lines that did not get there: the queue was full, the line too_long, refused by Loki "
+     "(some of these may be there), failed too often.",
+     fill_loki_dropped},
+    {"parley_log_loki_retries_total", kCounter, "", "Pushes that were tried again.",
+     OF_LOKI(retries)},
+    {"parley_log_loki_queue_bytes", kGauge, "", "Log lines that wait for Loki.",
+     OF_LOKI(queue_bytes)},
+    {"parley_log_loki_queue_bytes_max", kGauge, "", "How many may wait.", OF_LOKI(queue_bytes_max)},
+    {"parley_log_loki_connected", kGauge, "", "1 while Loki takes what it is given.",
+     OF_LOKI(is_connected)},
     {"parley_draining", kGauge, "", "1 while the node sends its clients away before it stops.",
      fill_draining},
     {"parley_build_info", kGauge, "version, store, broker", "Always 1.", fill_build},
@@ -366,6 +390,7 @@ const metric_row kMetrics[] = {
     {"process_start_time_seconds", kGauge, "", "When the process started, Unix time.",
      OF_PROCESS(start_time_s)},
 };
+#undef OF_LOKI
 #undef SUM_OF
 #undef OF_STORE
 #undef OF_PROCESS
@@ -373,9 +398,10 @@ const metric_row kMetrics[] = {
 }  // namespace
 
 std::string metrics_text(node* n) {
-  scrape s{n, {}, {}, process_read()};
+  scrape s{n, {}, {}, process_read(), {}};
   for (core::loop* l : n->loops) s.loops.push_back(core::loop_counters(l));
   if (n->history != nullptr) s.store = n->history->stats();
+  if (n->logs != nullptr) s.logs = loki_stats_of(n->logs);
   std::vector<MetricFamily> families;
   families.reserve(std::size(kMetrics));
   for (const metric_row& row : kMetrics) {
@@ -384,7 +410,7 @@ std::string metrics_text(node* n) {
     f.help = row.help;
     f.type = row.type;
     row.fill(s, &f);
-    families.push_back(std::move(f));
+    if (!f.metric.empty()) families.push_back(std::move(f));
   }
   std::ostringstream out;
   prometheus::TextSerializer().Serialize(out, families);

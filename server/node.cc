@@ -273,7 +273,6 @@ void log_started(const node* n) {
                   {"store", store_name(s.store)},
                   {"broker", s.has_redis ? "redis" : "local"},
                   {"version", s.chat.version},
-                  {"node", s.chat.node_name},
                   {"node_id", s.chat.node_id}});
   if (s.chat.is_insecure) {
     core::log_warn(
@@ -297,9 +296,10 @@ bool node_broker_ready(const node* n, const store::store_stats& stats) noexcept 
   return ready == n->loops.size();
 }
 
-core::err node_start(settings&& s, node** out, std::string* why) noexcept {
+core::err node_start(settings&& s, node** out, std::string* why, const loki* logs) noexcept {
   try {
     auto* n = new node;
+    n->logs = logs;
     n->config = std::move(s);
     n->config.chat.started_ms = core::system_clock()->wall_ms();
     uint8_t id[core::kUuidBytes];

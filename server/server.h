@@ -23,6 +23,7 @@ struct node {
   store::store* history = nullptr;
   broker::redis_resolver* resolver = nullptr;  // with the broker redis
   broker::redis_tls* tls = nullptr;            // and TLS to it
+  const loki* logs = nullptr;                  // null: lines go to standard error only
   std::atomic<bool> is_draining{false};  // /ready answers 503, new WebSockets are refused with 503
   std::atomic<uint64_t> connections{0};  // open TCP connections of all loops
 };
@@ -32,7 +33,9 @@ bool node_broker_ready(const node* n, const store::store_stats& stats) noexcept;
 
 // Opens store, loops and listeners and starts serving. On an error everything is undone and *why is
 // a sentence for the user.
-core::err node_start(settings&& s, node** out, std::string* why) noexcept;
+// `logs` is borrowed, for /metrics; may be null.
+core::err node_start(settings&& s, node** out, std::string* why,
+                     const loki* logs = nullptr) noexcept;
 // Readiness off, listeners closed, 3001 to clients in paced random batches over
 // settings.chat.shutdown_ms, stores flushed. Blocks until `is_done` conditions hold: all
 // connections closed, or `*cut_short` becomes true (second signal), or twice the time has passed.

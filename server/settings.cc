@@ -217,19 +217,13 @@ void make_rest(making* m) {
   s->upgrade.allowed_origins = m->at("http.allowed_origins").list;
   s->has_page = m->flag("http.page");
   s->mailbox_max = m->number("node.mailbox_max");
-  s->log_format =
-      m->text("log.format") == "json" ? core::log_format::json : core::log_format::logfmt;
-  const std::string& level = m->text("log.level");
-  s->log_level = level == "debug"   ? core::log_level::debug
-                 : level == "warn"  ? core::log_level::warn
-                 : level == "error" ? core::log_level::error
-                                    : core::log_level::info;
   s->chat.version = PARLEY_VERSION;
   s->chat.node_name = m->text("node.name");
   if (s->chat.node_name.empty()) {
     char host[256] = {};
     s->chat.node_name = gethostname(host, sizeof host - 1) == 0 ? host : "parley";
   }
+  make_log(m);
 }
 
 std::string file_path(const std::vector<std::pair<std::string, std::string>>& flags,

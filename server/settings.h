@@ -12,6 +12,7 @@
 #include "core/listener.h"
 #include "core/log.h"
 #include "proto/upgrade.h"
+#include "server/loki.h"
 #include "store/mongo.h"
 #include "store/store.h"
 
@@ -41,6 +42,9 @@ struct settings {
   uint32_t mailbox_max = 65536;
   core::log_format log_format = core::log_format::logfmt;
   core::log_level log_level = core::log_level::info;
+  std::vector<std::pair<core::log_component, core::log_level>> log_levels;  // of single ones
+  bool has_loki = false;
+  loki_options loki;
 };
 
 inline const char* store_name(store_kind k) noexcept {
@@ -56,6 +60,9 @@ inline const char* store_name(store_kind k) noexcept {
   }
   return "none";
 }
+
+// Format and levels of the log, to standard error; also its node.
+void settings_apply_log(const settings& s);
 
 // The table of all settings.
 const core::config_schema& settings_schema() noexcept;

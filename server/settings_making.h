@@ -28,5 +28,7 @@ struct making {
 
 // [channel] and [namespace.*]. After the store's settings: streams bound what is kept.
 void make_namespaces(making* m);
+// [log]. After the node's name is known.
+void make_log(making* m);
 
 }  // namespace server

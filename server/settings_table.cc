@@ -199,7 +199,27 @@ core::config_schema make_schema() {
       {"log.format", "log-format", "", kText, "logfmt", 0, 0, "logfmt|json", "",
        "One line per event, on standard error.", false},
       {"log.level", "log-level", "", kText, "info", 0, 0, "debug|info|warn|error", "",
-       "What is less important is left out.", false},
+       "What is less important is left out. POST /api/log_levels changes it at run time.", false},
+      {"log.levels", "", "", kList, "", 0, 0, "", "COMPONENT=LEVEL",
+       "Levels of single components: core, proto, broker, store, chat, server. server=debug has "
+       "the "
+       "life of connections, chat=debug their subscriptions.",
+       false},
+      {"log.loki_url", "", "", kText, "", 0, 0, "", "http://HOST[:PORT][/PATH]",
+       "Every line also goes to Grafana Loki, by its push API; without a path /loki/api/v1/push. "
+       "TLS and passwords are left to an agent, see LOGS.md.",
+       false},
+      {"log.loki_labels", "", "", kList, "job=parley", 0, 0, "", "NAME=VALUE",
+       "Labels of the streams; node and level come to them. Few, and the same for the whole life "
+       "of "
+       "the process: each set of values is a stream of its own in Loki.",
+       false},
+      {"log.loki_queue_size_max", "", "", kBytes, "8MiB", kMiB, 1024 * kMiB, "", "bytes",
+       "Of lines that Loki has not taken yet; what does not fit is dropped and counted.", false},
+      {"log.loki_batch_age", "", "", kTime, "1s", 10, kMinute, "", "time",
+       "How long a line waits for others to be sent with.", false},
+      {"log.loki_flush_max", "", "", kTime, "2s", 0, kMinute, "", "time",
+       "How long the end of the process waits for Loki to take the last lines.", false},
       {"shutdown.duration", "", "", kTime, "5s", 0, 10 * kMinute, "", "time",
        "Over this time clients are sent away (3001) in batches after SIGTERM, so that other nodes "
        "are not flooded.",

@@ -127,6 +127,26 @@ TEST_F(api_http_test, a_key_is_needed) {
   EXPECT_EQ(counted(core::api_method::publish), 4u);
 }
 
+TEST_F(api_http_test, levels_of_the_log_change_at_run_time) {
+  start();
+  EXPECT_EQ(status(post("/api/log_levels", "{}")), "401");
+  const auto tell = [&] { return call("log_levels", "{}"); };
+  const core::log_level before = core::log_level_get(core::log_component::broker);
+  EXPECT_NE(tell().find(R"({"result":{"levels":{"core":")"), string::npos);
+  call("log_levels", R"( { "levels" : [ "error" , "broker=debug" ] } )");
+  EXPECT_EQ(core::log_level_get(core::log_component::broker), core::log_level::debug);
+  EXPECT_EQ(core::log_level_get(core::log_component::store), core::log_level::error);
+  EXPECT_NE(tell().find(R"("broker":"debug","store":"error","chat":"error")"), string::npos);
+  for (const string body :
+       {R"({"levels":["loud"]})", R"({"levels":["broker=info","x=info"]})", R"({"levels":"info"})",
+        R"({"level":["info"]})", R"({"levels":["info"})", R"({"levels":["info"]}x)", "[]", "x",
+        R"({"levels":["in\u0066o"]})"})
+    EXPECT_EQ(status(request("log_levels", body)), "400") << body;
+  EXPECT_EQ(core::log_level_get(core::log_component::broker), core::log_level::debug)
+      << "a call is done as a whole or not at all";
+  core::log_setup(core::log_format::logfmt, before, 2);
+}
+
 TEST_F(api_http_test, without_keys_it_is_closed) {
   options.api_keys.clear();
   start();

@@ -110,6 +110,23 @@ TEST_F(metrics_test, names_follow_the_conventions) {
   }
 }
 
+TEST_F(metrics_test, without_loki_there_are_no_series_of_it) {
+  EXPECT_EQ(metrics_text(&n_).find("loki"), std::string::npos);
+  loki_options o;
+  ASSERT_TRUE(core::http_target_parse("http://127.0.0.1:1/", &o.target));
+  loki* l = loki_open(o);
+  n_.logs = l;
+  EXPECT_EQ(sample("parley_log_loki_connected"), "0");
+  EXPECT_EQ(sample("parley_log_loki_pushed_lines_total"), "0");
+  EXPECT_EQ(sample("parley_log_loki_queue_bytes"), "0");
+  EXPECT_EQ(sample("parley_log_loki_queue_bytes_max"), "8388608");
+  for (const char* reason : {"full", "too_long", "refused", "failed", "shutdown"})
+    EXPECT_EQ(sample(std::string("parley_log_loki_dropped_lines_total{reason=\"") + reason + "\"}"),
+              "0");
+  n_.logs = nullptr;
+  loki_close(l);
+}
+
 TEST_F(metrics_test, the_process_is_described) {
   const process_stats p = process_read();
   EXPECT_GT(p.resident_bytes, 1u << 20);

@@ -202,6 +202,45 @@ TEST_F(settings_test, a_store_in_mongodb) {
   refused_file("[store]\nurl = \"mongodb://h\"\nspool_dir = \"\"\n", "is a directory");
 }
 
+TEST_F(settings_test, logs) {
+  ASSERT_EQ(load(), core::err::ok) << message_;
+  EXPECT_FALSE(s_.has_loki);
+  EXPECT_TRUE(s_.log_levels.empty());
+  env_ = {"PARLEY_LOG_LOKI_URL=http://loki:3100", "PARLEY_LOG_LEVELS=broker=debug,chat=error",
+          "PARLEY_NODE_NAME=n1"};
+  ASSERT_EQ(load(), core::err::ok) << message_;
+  EXPECT_TRUE(s_.has_loki);
+  EXPECT_EQ(s_.loki.target.host, "loki:3100");
+  EXPECT_EQ(s_.loki.target.path, "/loki/api/v1/push");
+  EXPECT_EQ(s_.loki.labels, (loki_labels{{"job", "parley"}, {"node", "n1"}}));
+  ASSERT_EQ(s_.log_levels.size(), 2u);
+  EXPECT_EQ(s_.log_levels[1].first, core::log_component::chat);
+  EXPECT_EQ(s_.log_levels[1].second, core::log_level::error);
+  env_ = {"PARLEY_LOG_LOKI_URL=http://gateway/own/push",
+          "PARLEY_LOG_LOKI_LABELS=job=chat,env=a=b,node=x"};
+  ASSERT_EQ(load(), core::err::ok) << message_;
+  EXPECT_EQ(s_.loki.target.path, "/own/push");
+  EXPECT_EQ(s_.loki.labels, (loki_labels{{"job", "chat"}, {"env", "a=b"}, {"node", "x"}}));
+
+  for (const auto& [line, part] : std::vector<std::pair<const char*, const char*>>{
+           {"PARLEY_LOG_LOKI_URL=https://loki", "left to an agent"},
+           {"PARLEY_LOG_LOKI_URL=loki:3100", "must be http://HOST"},
+           {"PARLEY_LOG_LOKI_LABELS=job", "must be NAME=VALUE"},
+           {"PARLEY_LOG_LOKI_LABELS=my-job=x", "must be NAME=VALUE"},
+           {"PARLEY_LOG_LOKI_LABELS=job=", "must be NAME=VALUE"},
+           {"PARLEY_LOG_LOKI_LABELS=level=x", "level is the line's own"},
+           {"PARLEY_LOG_LOKI_LABELS=a=1,a=2", "a stands there twice"},
+           {"PARLEY_LOG_LOKI_LABELS=a=1,b=1,c=1,d=1,e=1,f=1,g=1,h=1,i=1,j=1", "at most 10"},
+           {"PARLEY_LOG_LEVELS=debug", "must be COMPONENT=LEVEL"},
+           {"PARLEY_LOG_LEVELS=brokers=debug", "must be COMPONENT=LEVEL"},
+           {"PARLEY_LOG_LEVELS=broker=loud", "must be COMPONENT=LEVEL"}}) {
+    env_ = {line};
+    refused({}, part);
+  }
+  env_ = {"PARLEY_LOG_LOKI_LABELS=a=1,b=1,c=1,d=1,e=1,f=1,g=1,h=1,i=1"};
+  EXPECT_EQ(load(), core::err::ok) << "ten with node: " << message_;
+}
+
 TEST_F(settings_test, bounds_of_the_store) {
   ASSERT_EQ(load(), core::err::ok);
   const store::sqlite_options built_in;

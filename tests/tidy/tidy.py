@@ -33,7 +33,7 @@ THIRD_PARTY = {
     r"^openssl/": {"core", "proto", "broker"},
     r"^hiredis/": {"broker"},
     r"^(mongoc|bson)/": {"store"},
-    r"^zlib\.h$": {"store", "loadgen"},
+    r"^zlib\.h$": {"store", "server", "loadgen"},
 }
 
 BANNED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
