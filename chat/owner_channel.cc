@@ -60,7 +60,8 @@ void on_position(void* user, core::err rc, const store::position& p) noexcept {
   } else {
     static core::log_limit once;
     if (core::log_limit_pass(&once, 1000))
-      core::log_warn("a channel's position cannot be read", {{"error", core::err_name(rc)}});
+      core::log_warn("a channel's position cannot be read",
+                     {{"channel", c->name()}, {"reason", core::err_name(rc)}});
     c->state = channel_state::lost;
     ++o->lost;
     sweep_later(o);

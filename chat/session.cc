@@ -95,7 +95,7 @@ void session_closed(session* s) noexcept {
   s->state = session_state::ended;
   core::timer_stop(s->node->timers, &s->alarm);
   operations_detach(s);
-  while (!s->subs.empty()) subscription_remove(s, &s->subs.back());
+  while (!s->subs.empty()) subscription_remove(s, &s->subs.back(), "disconnected");
   session_leave_user(s);
   if (was_connected) s->node->counters->clients_connected.sub();
   (s->prev != nullptr ? s->prev->next : all->first) = s->next;
@@ -106,6 +106,14 @@ void session_closed(session* s) noexcept {
 
 std::string client_text(const session* s) noexcept {
   return core::uuid_text(s->client);
+}
+
+std::string session_client(const session* s) noexcept {
+  return client_text(s);
+}
+
+std::string_view session_user(const session* s) noexcept {
+  return user_name(s);
 }
 
 std::string_view user_name(const session* s) noexcept {

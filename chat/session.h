@@ -46,6 +46,9 @@ session* session_open(node_loop* n, const link_ops* ops, void* link, proto::form
 void session_message(session* s, char* bytes, uint32_t len) noexcept;
 // The connection is gone: subscriptions and presence are given back, the session is freed.
 void session_closed(session* s) noexcept;
+// Who it is, for log lines. The user is empty before the connect command, and of the anonymous.
+std::string_view session_user(const session* s) noexcept;
+std::string session_client(const session* s) noexcept;
 
 // For the hub, hot: format and frame queue of one subscriber.
 void session_deliver(session* s, core::frame* f) noexcept;  // takes one reference

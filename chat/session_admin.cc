@@ -80,7 +80,7 @@ uint32_t sessions_unsubscribe(sessions* all, const session_filter& f, std::strin
     std::string out;
     proto::push_unsubscribe(&out, channel, code, text);
     session_send(s, out);
-    subscription_remove(s, sub);
+    subscription_remove(s, sub, "server");
   }
   return touched;
 }

@@ -14,7 +14,9 @@ uint32_t ttl_of(const session* s, int64_t exp_s) noexcept {
 }
 
 void refuse_token(session* s, const std::string& why) noexcept {
-  core::log_debug("a token was refused", {{"why", why}});
+  if (core::log_enabled(core::log_level::debug))
+    core::log_debug("a token was refused",
+                    {{"reason", why}, {"user", user_name(s)}, {"client", client_text(s)}});
   session_end_behind(s, core::end_reason::invalid_token);
 }
 
@@ -52,7 +54,7 @@ void finish_connect(session* s) noexcept {
     s->state = session_state::fresh;
     s->is_refused = true;
     s->ping_ms = now_ms(s) + core::kStaleMsMax;  // to try again
-    while (!s->subs.empty()) subscription_remove(s, &s->subs.back());
+    while (!s->subs.empty()) subscription_remove(s, &s->subs.back(), "connect_failed");
     session_leave_user(s);
     s->node->counters->clients_connected.sub();
     s->info.reset();
@@ -97,8 +99,10 @@ void on_subscribed(session* s, std::string_view channel, error code,
     part->bytes += static_cast<uint32_t>(object.size() + 2 * channel.size() + 4);
     part->results.emplace_back(channel, std::move(object));
   } else if (part->failed == error::ok) {
-    core::log_warn("a server-side subscription failed",
-                   {{"channel", channel}, {"code", static_cast<uint32_t>(code)}});
+    core::log_warn("a server-side subscription failed", {{"channel", channel},
+                                                         {"code", static_cast<uint32_t>(code)},
+                                                         {"user", user_name(s)},
+                                                         {"client", client_text(s)}});
     part->failed = code;
   }
   if (part->waiting == 0 && part->is_begun) finish_connect(s);

@@ -242,7 +242,8 @@ void each_object(std::string_view joined, F fn) noexcept {
 // session_subscribe.cc
 subscription* subscription_find(session* s, std::string_view channel) noexcept;  // pending ones too
 bool subscription_is_live(const subscription* sub) noexcept;
-void subscription_remove(session* s, subscription* sub) noexcept;  // gives it back to hub and owner
+// Gives it back to hub and owner. `reason` is for the log.
+void subscription_remove(session* s, subscription* sub, const char* reason) noexcept;
 inline bool subscription_is_late(const subscription* sub) noexcept {
   return sub->extra != nullptr && sub->extra->late != nullptr;
 }

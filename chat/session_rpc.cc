@@ -194,7 +194,7 @@ void leave(session* s, uint32_t id, const proto::rpc_fields& f) noexcept {
   std::string out;
   proto::push_unsubscribe(&out, channel, kUnsubscribeServer, "left");
   session_send(s, out);
-  subscription_remove(s, sub);
+  subscription_remove(s, sub, "left");
 }
 
 void edit(session* s, uint32_t id, const proto::rpc_fields& f) noexcept {

@@ -28,6 +28,20 @@ struct subscribe_operation {
   bool is_positioned = false, is_recoverable = false, wants_join_leave = false;
 };
 
+// A line of a subscription's life. Only where channels come and go, never by publication.
+void log_channel(const session* s, std::string_view what, std::string_view channel,
+                 std::string_view reason = {}) noexcept {
+  if (!core::log_enabled(core::log_level::debug)) return;
+  const std::string client = client_text(s);
+  if (reason.empty()) {
+    core::log_debug(what, {{"channel", channel}, {"user", user_name(s)}, {"client", client}});
+  } else {
+    core::log_debug(
+        what,
+        {{"reason", reason}, {"channel", channel}, {"user", user_name(s)}, {"client", client}});
+  }
+}
+
 void fill_member(const session* s, std::string_view chan_info, request* r) noexcept {
   r->who.client = client_text(s);
   r->who.user.assign(user_name(s));
@@ -91,7 +105,7 @@ void end_as_told(session* s, std::string_view channel, uint32_t code,
   std::string out;
   proto::push_unsubscribe(&out, channel, code, text);
   session_send(s, out);
-  subscription_remove(s, sub);
+  subscription_remove(s, sub, "server");
 }
 
 // The answer did not come in time. The place stays taken until it does.
@@ -159,6 +173,10 @@ void on_owner_answer(session* s, operation* op, request* r) noexcept {
       result.offset = o.since.offset;
     }
   }
+  log_channel(s, "subscribed", r->channel,
+              !is_recovering ? std::string_view()
+              : is_recovered ? std::string_view("recovered")
+                             : std::string_view("not_recovered"));
   answer(s, o, r->channel, error::ok, &result);
   if (end_code != 0) end_as_told(s, r->channel, end_code, end_text);
   if (expires != 0) session_arm(s);
@@ -177,11 +195,12 @@ error check_token(session* s, std::string_view token, std::string_view channel,
   if (rc == proto::token_result::expired && config.is_insecure) rc = proto::token_result::ok;
   if (rc == proto::token_result::expired) return error::token_expired;
   if (rc == proto::token_result::invalid) {
-    core::log_debug("a subscription token was refused", {{"why", why}});
+    log_channel(s, "a subscription token was refused", channel, why);
     return error::permission_denied;
   }
   if (claims.channel != channel || claims.sub != user_name(s) ||
       (!claims.client.empty() && claims.client != client_text(s))) {
+    log_channel(s, "a subscription token was refused", channel, "it is another's");
     session_end_behind(s, core::end_reason::invalid_token);
     return error::unauthorized;
   }
@@ -220,11 +239,12 @@ bool subscription_is_live(const subscription* sub) noexcept {
   return sub->channel != nullptr;
 }
 
-void subscription_remove(session* s, subscription* sub) noexcept {
+void subscription_remove(session* s, subscription* sub, const char* reason) noexcept {
   forget_sent_back(s, name_of(*sub));
   if (sub->channel != nullptr) {
     const std::string channel(hub_name(sub->channel));
     const uint16_t ns = hub_namespace(sub->channel);
+    log_channel(s, "unsubscribed", channel, reason);
     hub_remove(s->node->local, sub->channel, sub->entry);
     subscription gone = std::move(*sub);
     erase(s, sub);
@@ -325,7 +345,7 @@ void command_unsubscribe(session* s, const proto::command& c) noexcept {
   forget_sent_back(s, c.channel);
   // A late one is undone already.
   subscription* sub = subscription_find(s, c.channel);
-  if (sub != nullptr && subscription_is_live(sub)) subscription_remove(s, sub);
+  if (sub != nullptr && subscription_is_live(sub)) subscription_remove(s, sub, "client");
   std::string out;
   proto::reply_empty(&out, c.id, "unsubscribe");
   session_send(s, out);
@@ -366,7 +386,7 @@ void subscription_expire(session* s) noexcept {
     std::string out;
     proto::push_unsubscribe(&out, name_of(*sub), kUnsubscribeExpired, "subscription expired");
     session_send(s, out);
-    subscription_remove(s, sub);
+    subscription_remove(s, sub, "expired");
   }
 }
 
@@ -389,7 +409,7 @@ void session_insufficient(session* s, hub_channel* c) noexcept {
   proto::push_unsubscribe(&out, name_of(*sub), kUnsubscribeInsufficient, "insufficient state");
   session_send(s, out);
   std::string channel(name_of(*sub));
-  subscription_remove(s, &*sub);
+  subscription_remove(s, &*sub, "insufficient_state");
   if (s->sent_back == nullptr) s->sent_back = std::make_unique<std::vector<std::string>>();
   if (s->sent_back->size() >= config_of(s).channels_per_client_max)
     s->sent_back->erase(s->sent_back->begin());

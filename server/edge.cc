@@ -123,20 +123,9 @@ lent* borrow(edge* e, std::vector<lent*>* pool) noexcept {
   return l;
 }
 
-// A slow reader is worth a line; how the others ended is counted, and told at level debug.
-void log_end(const core::conn* c, core::end_reason why) noexcept {
-  static core::log_limit once;
-  const bool is_slow = why == core::end_reason::slow && core::log_limit_pass(&once, 100);
-  if (!is_slow && !core::log_enabled(core::log_level::debug)) return;
-  char peer[64];
-  core::conn_peer(c, peer, sizeof peer);
-  core::log_write(is_slow ? core::log_level::warn : core::log_level::debug, "connection ended",
-                  {{"reason", core::end_reason_name(why)}, {"peer", peer}});
-}
-
 void on_closed(core::conn* c, core::end_reason why) noexcept {
   edge* e = edge_of(c);
-  log_end(c, why);
+  edge_log_end(e, why);
   if (e->partial != nullptr) edge_give_back(e->partial);
   e->partial = nullptr;
   edge_session_end(e);
@@ -154,6 +143,38 @@ void on_closed(core::conn* c, core::end_reason why) noexcept {
 }
 
 }  // namespace
+
+void edge_log(const edge* e, core::log_level level, std::string_view what,
+              core::end_reason why) noexcept {
+  char peer[64];
+  core::conn_peer(&e->link, peer, sizeof peer);  // "" when the peer has gone first
+  const core::log_field from("peer", peer);
+  const core::log_field reason("reason", core::end_reason_name(why));
+  if (e->session == nullptr) {
+    core::log_write(level, what, {reason, from});
+    return;
+  }
+  const core::log_field user("user", chat::session_user(e->session));
+  const core::log_field client("client", chat::session_client(e->session));
+  if (why == core::end_reason::none) {
+    core::log_write(level, what, {user, client, from});
+  } else if (peer[0] == '\0') {
+    core::log_write(level, what, {reason, user, client});
+  } else {
+    core::log_write(level, what, {reason, user, client, from});
+  }
+}
+
+// A slow reader is worth a line; how the others ended is counted, and told at level debug. HTTP
+// that went well (probes, scrapes) is only counted.
+void edge_log_end(edge* e, core::end_reason why) noexcept {
+  if (e->is_told || why == core::end_reason::http_done) return;
+  e->is_told = true;
+  static core::log_limit once;
+  const bool is_slow = why == core::end_reason::slow && core::log_limit_pass(&once, 100);
+  if (!is_slow && !core::log_enabled(core::log_level::debug)) return;
+  edge_log(e, is_slow ? core::log_level::warn : core::log_level::debug, "connection ended", why);
+}
 
 lent* edge_borrow_reader(edge* e) noexcept {
   lent* l = borrow(e, &t_here.readers);

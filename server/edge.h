@@ -8,6 +8,7 @@
 
 #include "chat/session.h"
 #include "core/conn.h"
+#include "core/log.h"
 #include "core/timer_wheel.h"
 #include "proto/http.h"
 #include "proto/ws.h"
@@ -58,6 +59,7 @@ struct edge {
   uint16_t pongs = 0;  // queued since the out-queue was last seen empty
   edge_state state = edge_state::http;
   bool is_connected = false;  // the client is accepted: the larger message limit
+  bool is_told = false;       // its end is in the log
   bool is_refused = false;    // beyond connections_max: its first request is answered with 503
 };
 
@@ -82,5 +84,9 @@ void edge_ws_data(edge* e, char* bytes, uint32_t len) noexcept;
 // Ends the WebSocket: a close frame behind what is queued, then the end. code 0: no close frame.
 void edge_ws_end(edge* e, core::end_reason why, uint16_t code, std::string_view text) noexcept;
 void edge_session_end(edge* e) noexcept;  // tells the session, once
+// A line of a connection's life: reason, user and client id once there is a session, peer.
+void edge_log(const edge* e, core::log_level level, std::string_view what,
+              core::end_reason why) noexcept;
+void edge_log_end(edge* e, core::end_reason why) noexcept;  // once, while the session is there
 
 }  // namespace server

@@ -31,6 +31,8 @@ void link_disconnect(void* link, end_reason why, uint16_t code, std::string_view
 void link_connected(void* link) noexcept {
   edge* e = edge_from(link);
   e->is_connected = true;
+  if (core::log_enabled(core::log_level::debug))
+    edge_log(e, core::log_level::debug, "client connected", end_reason::none);
   if (e->partial != nullptr) proto::ws_reader_limit(e->partial->reader, core::kWsMessageBytesMax);
 }
 
@@ -86,6 +88,7 @@ void edge_ws_open(edge* e, proto::format format) noexcept {
 
 void edge_session_end(edge* e) noexcept {
   if (e->session == nullptr) return;
+  edge_log_end(e, e->link.why);
   chat::session* s = e->session;
   e->session = nullptr;
   core::loop_counters(e->link.home)->websockets_open.sub();

@@ -267,7 +267,8 @@ TEST_F(session_recovery_test, ComingBackEndsBeingSentBack) {
   chat::session* s = t->s;
   chat::subscription* sub = chat::subscription_find(s, "a");
   ASSERT_TRUE(sub != nullptr && chat::subscription_is_live(sub));
-  chat::subscription_remove(s, sub);  // as an expiry does, which says nothing of being sent back
+  chat::subscription_remove(s, sub,
+                            "expired");  // as an expiry does, which says nothing of being sent back
   EXPECT_EQ(t->command(R"("publish":{"channel":"a","data":1})"), fixture::kDenied);
 }
 
