@@ -15,6 +15,7 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 export const binary = process.env.PARLEYD_BIN ?? path.join(here, '../../../build/parleyd');
 export const secret = 'e2e-secret';
 export const apiKey = 'e2e-api-key';
+export const marker = 'e2e-text-of-a-message';   // must not be found in a log
 
 // A server of its own for each test file, ended with it.
 export class Server {
@@ -24,7 +25,7 @@ export class Server {
     s.folder = folder ?? mkdtempSync(path.join(tmpdir(), 'parley-e2e-'));
     const history = store ?? `sqlite:${s.folder}/parley.sqlite`;
     const all = ['--listen', listen, ...(history ? ['--store', history] : []), '--token-hmac-secret', secret,
-      '--api-key', apiKey, ...args];
+      '--api-key', apiKey, ...(args.includes('--log-level') ? [] : ['--log-level', 'debug']), ...args];
     if (toml) {
       writeFileSync(path.join(s.folder, 'parley.toml'), toml);
       all.push('--config', path.join(s.folder, 'parley.toml'));
@@ -63,9 +64,17 @@ export class Server {
     const gone = once(this.process, 'close');   // its output has been read, too
     this.process.kill(signal);
     const [code] = await gone;
+    this.checkLog();
     const report = this.lines.findIndex((line) => /Sanitizer|runtime error:/.test(line));
     if (report >= 0) throw new Error(`a sanitizer's report:\n${this.lines.slice(report, report + 40).join('\n')}`);
     return code;
+  }
+
+  // No message text, no token, no key is ever in a line, whatever a test did.
+  checkLog() {
+    const found = this.lines.find((line) => line.includes(marker) || line.includes(secret) || line.includes(apiKey) ||
+      /eyJ[A-Za-z0-9_-]{8}/.test(line));
+    if (found) throw new Error(`a secret or a message's text is in the log: ${found}`);
   }
 
   async stop() {

@@ -60,7 +60,7 @@ class Server:
 
     def start(self):
         command = [BINARY, "--listen", f"127.0.0.1:{self.port}", "--loops", str(self.loops), "--store", self.store,
-                   "--token-hmac-secret", SECRET, "--api-key", API_KEY, *self.args]
+                   "--token-hmac-secret", SECRET, "--api-key", API_KEY, "--log-level", "debug", *self.args]
         if self.toml:
             (self.folder / "parley.toml").write_text(self.toml)
             command += ["--config", str(self.folder / "parley.toml")]
@@ -95,6 +95,8 @@ class Server:
         self.process = None
         self.reading.join(DEADLINE_S)
         reports = [i for i, line in enumerate(self.lines) if "Sanitizer" in line or "runtime error:" in line]
+        told = [line for line in self.lines if SECRET in line or API_KEY in line or re.search(r"eyJ[A-Za-z0-9_-]{8}", line)]
+        assert not told, "a secret is in the log: " + told[0]
         assert not reports, "a sanitizer's report:\n" + "\n".join(self.lines[reports[0]:reports[0] + 40])
         return code
 
