@@ -253,8 +253,19 @@ TEST_F(loki_test, batches_are_bounded) {
   options_.batch_ms = 60'000;  // only size sends them
   start(server.url("/"));
   const std::string text(4000, '"');  // each byte is four in the JSON
-  constexpr int kLines = 700;
-  for (int i = 0; i < kLines; ++i) core::log_info("m", {{"text", text}});
+  constexpr int kLines = 70;
+  for (int i = 0; i < kLines; ++i)
+    core::log_write(core::log_level::info, "m",
+                    {{"a", text},
+                     {"b", text},
+                     {"c", text},
+                     {"d", text},
+                     {"e", text},
+                     {"f", text},
+                     {"g", text},
+                     {"h", text},
+                     {"i", text},
+                     {"j", text}});
   ASSERT_TRUE(server.wait_asked(3));
   const loki_stats s = stop();
   EXPECT_EQ(all_drops(s), 0u);
