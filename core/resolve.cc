@@ -21,7 +21,8 @@ constexpr auto kLook = std::chrono::milliseconds(50);  // how soon an earlier de
 struct lookup {
   std::mutex lock;
   std::condition_variable changed;
-  std::string host, address, why;
+  std::string host, why;
+  std::vector<std::string> addresses;
   bool is_done = false;
 };
 
@@ -30,13 +31,16 @@ void look_up(lookup* q) {
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
   const int rc = ::getaddrinfo(q->host.c_str(), nullptr, &hints, &found);
-  char text[NI_MAXHOST] = {};
-  if (rc == 0) {
-    ::getnameinfo(found->ai_addr, found->ai_addrlen, text, sizeof text, nullptr, 0, NI_NUMERICHOST);
-    ::freeaddrinfo(found);
+  std::vector<std::string> addresses;
+  for (const addrinfo* a = rc == 0 ? found : nullptr; a != nullptr; a = a->ai_next) {
+    char text[NI_MAXHOST] = {};
+    if (::getnameinfo(a->ai_addr, a->ai_addrlen, text, sizeof text, nullptr, 0, NI_NUMERICHOST) ==
+        0)
+      addresses.emplace_back(text);
   }
+  if (rc == 0) ::freeaddrinfo(found);
   const std::lock_guard<std::mutex> held(q->lock);
-  q->address = text;
+  q->addresses = std::move(addresses);
   if (rc != 0) q->why = ::gai_strerror(rc);
   q->is_done = true;
   q->changed.notify_one();
@@ -44,11 +48,11 @@ void look_up(lookup* q) {
 
 }  // namespace
 
-err resolve(const std::string& host, const std::atomic<uint64_t>& until_us, std::string* address,
-            std::string* why) noexcept {
+err resolve(const std::string& host, const std::atomic<uint64_t>& until_us,
+            std::vector<std::string>* addresses, std::string* why) noexcept {
   try {
     if (dial_is_numeric(host)) {
-      *address = host;
+      *addresses = {host};
       return err::ok;
     }
     auto q = std::make_shared<lookup>();
@@ -62,9 +66,9 @@ err resolve(const std::string& host, const std::atomic<uint64_t>& until_us, std:
       }
       q->changed.wait_for(held, kLook);
     }
-    *address = q->address;
+    *addresses = q->addresses;
     *why = q->why;
-    return q->address.empty() ? err::unavailable : err::ok;
+    return q->addresses.empty() ? err::unavailable : err::ok;
   } catch (const std::exception& e) {
     *why = e.what();
     return err::unavailable;

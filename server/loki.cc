@@ -37,9 +37,10 @@ struct loki {
   mutable loki_queue queue;
   core::log_sink sink = {};
   std::thread thread;
-  std::string address;                // what the host's name is now; "" when it must be asked
-  std::atomic<uint64_t> until_us{0};  // of the exchange that is going on; with the queue's lock
-  uint64_t close_by_us = 0;           // with the queue's lock; when is_closing
+  std::vector<std::string> addresses;  // what the host's name is now; empty: it must be asked
+  size_t failures = 0;                 // the next address is tried after each
+  std::atomic<uint64_t> until_us{0};   // of the exchange that is going on; with the queue's lock
+  uint64_t close_by_us = 0;            // with the queue's lock; when is_closing
   std::atomic<uint64_t> pushed{0}, pushes{0}, retries{0};
   std::atomic<uint64_t> dropped[static_cast<size_t>(loki_drop::kCount)] = {};
   std::atomic<bool> is_connected{false};
@@ -92,10 +93,10 @@ outcome push(loki* l, const std::string& body) {
   }
   core::http_target to = l->options.target;
   outcome o;
-  if (l->address.empty() &&
-      core::resolve(to.address.host, l->until_us, &l->address, &o.text) != core::err::ok)
+  if (l->addresses.empty() &&
+      core::resolve(to.address.host, l->until_us, &l->addresses, &o.text) != core::err::ok)
     return o;
-  to.address.host = l->address;
+  to.address.host = l->addresses[l->failures % l->addresses.size()];
   core::http_answer a;
   const std::string head = "POST " + to.path + " HTTP/1.1\r\nHost: " + to.host +
                            "\r\nConnection: close\r\nUser-Agent: parleyd\r\n"
@@ -104,7 +105,8 @@ outcome push(loki* l, const std::string& body) {
                            std::to_string(body.size()) + "\r\n\r\n";
   const core::err rc = core::http_exchange(to, head, body, kAnswerBytesMax, l->until_us, &a);
   if (rc == core::err::ok) return judge(a);
-  l->address.clear();  // perhaps the name has another address by now
+  ++l->failures;
+  l->addresses.clear();  // perhaps the name has another address by now
   o.text = core::err_text(rc);
   if (rc == core::err::io) o.text = "no connection, or closed without an answer";
   return o;
