@@ -279,7 +279,7 @@ TEST_F(mongo_away, has_in_the_end_what_was_acknowledged) {
     p.fails_with = 50;
     fake_->play(p);
   }
-  for (int i = 0; i < 4; ++i)
+  for (int i = 0; i < 2; ++i)
     fake_->play({.command = "insert",
                  .collection = "publications",
                  .fits = now_and_then,

@@ -373,7 +373,7 @@ TEST_F(mongo_bulk, stores_once_what_was_written_before_the_connection_ended) {
 TEST_F(mongo_bulk, brings_again_what_was_not_written_before_the_connection_ended) {
   open();
   fake_play p = on_insert();
-  p.times = 3;
+  p.times = 2;
   p.is_cut_before = true;
   fake_->play(p);
   say_all("a", 1, 5);
@@ -578,7 +578,7 @@ TEST_F(mongo_conflict, is_none_when_the_same_stands_there_blanked) {
   fake_play p = on_insert();
   p.is_cut_after = true;
   p.times = 2;
-  fake_->play({.command = "update", .collection = "publications", .times = 1, .fails_with = 91});
+  fake_->play({.command = "update", .collection = "publications", .fails_with = 50});
   together([&] {
     fake_->play(p);
     say_all("a", 1, 1);
