@@ -157,8 +157,9 @@ TEST_F(mongo_shape, of_everything_about_publications_and_keys_names_the_channel_
   ASSERT_EQ(node_.c.join({"alice"}, "a"), core::err::ok);
   drained();
   EXPECT_EQ(node_.c.channels("alice").channels.size(), 1u);
+  ASSERT_TRUE(fake_->wait_for("delete", "publications", 1)) << "a sweep";
   ASSERT_EQ(node_.c.remove_history("a"), core::err::ok);
-  ASSERT_TRUE(fake_->wait_for("delete", "publications", 2)) << "a sweep";
+  ASSERT_TRUE(fake_->wait_for("delete", "publications", 2));
   ASSERT_TRUE(fake_->wait_for("delete", "keys", 1)) << "expired keys";
   node_.close();
   uint32_t finds = 0;
