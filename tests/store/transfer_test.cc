@@ -119,6 +119,7 @@ TEST_F(transfer_test, keeps_servers_and_exports_away_until_an_import_has_ended) 
   store::store* s = nullptr;
   std::string why;
   EXPECT_EQ(store::open_sqlite(o, &s, &why), core::err::io);
+  const std::unique_ptr<store::store> wrongly_open(s);
   EXPECT_NE(why.find("an import into it has not ended"), std::string::npos) << why;
   text_file out;
   const auto to = store::open_ndjson_sink(out.fd());
