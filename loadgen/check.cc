@@ -132,15 +132,24 @@ bool take_offset(checker* c, uint32_t index, uint64_t offset, const stamp& s,
   return true;
 }
 
-// The message's place in the order in which this loop first saw the room's messages.
-uint64_t place_of(checked_room* r, const stamp& s) noexcept {
-  checked_publisher* log = log_of(r, s.publisher);
-  uint64_t* place = checked_at(&log->seen, s.number);
+void set_in_step(checked_room* r, checked_member* m, bool is) noexcept {
+  if (m->is_in_step) --r->in_step;
+  if (is) ++r->in_step;
+  m->is_in_step = is;
+}
+
+// The message's place, plus 1, in the order in which this loop first saw the room's messages; 0: it
+// has none yet. A newcomer may be read before those who have yet to see what came before it: it
+// gives no places until it sees a message that has one, unless it is alone.
+uint64_t place_of(checked_room* r, checked_member* m, const stamp& s) noexcept {
+  uint64_t* place = checked_at(&log_of(r, s.publisher)->seen, s.number);
+  if (*place == 0 && !m->is_in_step && r->in_step > 0) return 0;
+  set_in_step(r, m, true);
   if (*place == 0) {
     r->hashes.push_back(stamp_hash(s) | 1);
     *place = r->hashes.size();
   }
-  return *place - 1;
+  return *place;
 }
 
 bool take_number(checker* c, uint32_t index, const stamp& s, uint64_t now_us) noexcept {
@@ -156,27 +165,27 @@ bool take_number(checker* c, uint32_t index, const stamp& s, uint64_t now_us) no
     n.next.resize(r.publishers.size());
     n.missing.resize(r.publishers.size());
   }
-  const uint64_t place = place_of(&r, s);
+  const uint64_t place = place_of(&r, &m, s);
   uint32_t& next = n.next[s.publisher];
   if (next == 0)  // whoever joins later begins with what comes first
     next = m.is_from_start ? 1 : s.number + 1;
   if (s.number + 1 < next) {
     if (n.missing[s.publisher].erase(s.number) == 0) {
-      checker_found(c, violation_kind::duplicated, r, place + 1, m.receiver, now_us,
+      checker_found(c, violation_kind::duplicated, r, place, m.receiver, now_us,
                     checker_name_of(s) + " came again");
       return false;
     }
-    checker_found(c, violation_kind::reordered, r, place + 1, m.receiver, now_us,
+    checker_found(c, violation_kind::reordered, r, place, m.receiver, now_us,
                   checker_name_of(s) + " came behind later ones");
     return true;
   }
   for (uint32_t k = next - 1; k < s.number && n.missing[s.publisher].size() < kMissingMax; ++k)
     n.missing[s.publisher].insert(k);
   next = s.number + 2;
-  if (place < m.next)
-    checker_found(c, violation_kind::reordered, r, place + 1, m.receiver, now_us,
+  if (place != 0 && place <= m.next)
+    checker_found(c, violation_kind::reordered, r, place, m.receiver, now_us,
                   checker_name_of(s) + " came in another order than elsewhere");
-  m.next = std::max(m.next, place + 1);
+  m.next = std::max(m.next, place);
   return true;
 }
 
@@ -239,6 +248,7 @@ void join(checker* c, uint32_t index, uint64_t offset) noexcept {
   m.is_from_start = !c->is_started;
   if (!r.about.has_offsets) {
     m.next = 0;
+    set_in_step(&r, &m, m.is_from_start);
     return;
   }
   m.next = offset + 1;
@@ -261,7 +271,9 @@ void checker_join(checker* c, uint32_t index, uint64_t offset) noexcept {
 
 void checker_leave(checker* c, uint32_t index) noexcept {
   tell(c, record_of(check_event::leave, index, 0, kNoTime));
-  c->members[index].is_in = false;
+  checked_member& m = c->members[index];
+  m.is_in = false;
+  set_in_step(&c->rooms[m.room], &m, false);
   settle(c, index);
 }
 

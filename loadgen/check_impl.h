@@ -27,6 +27,7 @@ struct checked_room {
   uint64_t base = 0;             // offset of the first message of the run; 0: nobody has joined yet
   offset_table offsets;          // of a room with offsets
   std::vector<uint64_t> hashes;  // of one without: by place
+  uint32_t in_step = 0;          // members that are
   std::vector<checked_publisher> publishers;
   uint64_t top = 0;    // highest offset known
   uint64_t floor = 0;  // the position with which the newest epoch began, as far as was told
@@ -36,8 +37,10 @@ struct checked_room {
 
 struct checked_member {
   uint32_t room = 0, receiver = 0;
-  uint64_t next = 0;  // offset, or place
+  uint64_t next = 0;  // offset; or the greatest place of what it has, plus 1
   bool is_in = false, is_from_start = false;
+  bool is_in_step = false;  // in a room without offsets: what it sees comes behind all that has a
+                            // place
 };
 
 // Of a member in a room without offsets: the next number of each publisher; made with its first

@@ -486,6 +486,41 @@ TEST_F(number_test, TheFirstAndTheLastAreDueFromTheStart) {
   EXPECT_EQ(total(), 2u);
 }
 
+// It came in between two messages, and its connection was read first.
+TEST_F(number_test, ANewcomerMayBeAheadOfTheOthers) {
+  checker_join(c, a, 0);
+  checker_start(c);
+  EXPECT_TRUE(take(a, 0, 0, 0));
+  checker_join(c, b, 0);
+  EXPECT_TRUE(take(b, 0, 0, 1));  // behind message 1 of publisher 0, which it was too late for
+  EXPECT_TRUE(take(a, 0, 1, 0));
+  EXPECT_TRUE(take(a, 0, 0, 1));
+  both(0, 2, 0);
+  EXPECT_EQ(total(), 0u);
+  // From then on its order is everybody's.
+  EXPECT_TRUE(take(b, 0, 1, 1));
+  EXPECT_TRUE(take(b, 0, 3, 0));
+  EXPECT_TRUE(take(a, 0, 3, 0));
+  EXPECT_TRUE(take(a, 0, 1, 1));
+  EXPECT_EQ(count(violation_kind::reordered), 1u);
+  EXPECT_EQ(total(), 1u);
+}
+
+TEST_F(number_test, WhenAllAreNewcomersTheFirstSaysTheOrder) {
+  both_in();
+  for (const uint32_t who : {a, b}) {
+    checker_leave(c, who);
+    checker_join(c, who, 0);
+  }
+  both(0, 0, 0);
+  EXPECT_TRUE(take(a, 0, 1, 0));
+  EXPECT_TRUE(take(a, 0, 0, 1));
+  EXPECT_TRUE(take(b, 0, 0, 1));
+  EXPECT_TRUE(take(b, 0, 1, 0));
+  EXPECT_EQ(count(violation_kind::reordered), 1u);
+  EXPECT_EQ(total(), 1u);
+}
+
 TEST_F(number_test, WhatWasAcknowledgedIsOwedUntilItComes) {
   both_in();
   EXPECT_EQ(checker_owed(c, {0, 0}, acked_to()), 0u);
