@@ -154,7 +154,8 @@ void redis_broker::on_no_master(std::string_view why) noexcept {
   server* s = servers_.front().get();
   if (!s->has_commands) s->why = why;
   static core::log_limit once;
-  if (core::log_limit_pass(&once, 1000)) core::log_warn("sentinels name no master", {{"reason", why}});
+  if (core::log_limit_pass(&once, 1000))
+    core::log_warn("sentinels name no master", {{"reason", why}});
 }
 
 bool redis_broker::is_ready() noexcept {
