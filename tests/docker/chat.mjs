@@ -13,6 +13,7 @@ const [url, secretFile, channel, earlier = '0'] = process.argv.slice(2);
 const secret = readFileSync(secretFile, 'utf8');
 const kMessages = 20;
 const kDeadlineMs = 20000;
+const clients = [];
 
 function tokenOf(user) {
   const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
@@ -37,6 +38,7 @@ function socketThatTells(seen) {
 
 async function enter(user) {
   const client = { user, got: [] };
+  clients.push(client);   // at once: whoever does not get in has to be disconnected, too, or this process never ends
   client.sdk = new Centrifuge(url, { websocket: socketThatTells(client), token: tokenOf(user), minReconnectDelay: 50 });
   client.room = client.sdk.newSubscription(channel, { recoverable: true });
   client.room.on('publication', (p) => client.got.push(p.data.text));
@@ -55,11 +57,10 @@ async function until(what, question) {
   }
 }
 
-const clients = [];
 try {
-  clients.push(await enter('ann'));
+  await enter('ann');
   // Where connections are counted, the next one goes elsewhere; others may be counted, too, so try a few.
-  while (clients.length < 10 && clients.at(-1).node === clients[0].node && clients.length) clients.push(await enter(`bob${clients.length}`));
+  while (clients.length < 10 && clients.at(-1).node === clients[0].node) await enter(`bob${clients.length}`);
   const [ann, bob] = [clients[0], clients.at(-1)];
   if (ann.node === bob.node) throw new Error(`all ${clients.length} clients are on node ${ann.node}`);
   for (let i = 0; i < kMessages; i++) {
@@ -76,5 +77,5 @@ try {
   console.error(String(e.stack ?? e.message ?? JSON.stringify(e)));
   process.exitCode = 1;
 } finally {
-  for (const c of clients) c.sdk.disconnect();
+  for (const c of clients) c.sdk?.disconnect();
 }
